@@ -1,0 +1,41 @@
+// Table of contents of the compiled module.
+#include "bindings/bindings.hpp"
+
+#include <pybind11/pybind11.h>
+
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+// Runs pending Python signal handlers; true when one of them raised (KeyboardInterrupt), which is then pending.
+bool python_interrupted() {
+  const py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+void translate(std::exception_ptr error) {
+  try {
+    if (error) std::rethrow_exception(error);
+  } catch (const thalweg::Interrupted&) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(THALWEG_MODULE, m) {
+  m.doc() = "Native kernels of thalweg; use them through the thalweg package.";
+  m.attr("level") = THALWEG_LEVEL;
+  m.attr("compiler") = THALWEG_COMPILER;
+#ifdef _OPENMP
+  m.attr("openmp") = true;
+#else
+  m.attr("openmp") = false;
+#endif
+  m.def("thread_count", &thalweg::thread_count, py::arg("n_jobs") = 0);
+  thalweg::set_interrupt_poll(&python_interrupted);
+  py::register_local_exception_translator(&translate);
+}

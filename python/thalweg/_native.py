@@ -1,0 +1,48 @@
+"""The sole importer of compiled modules: picks the best one that this processor can run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
+from thalweg import _isa
+
+_LEVELS = ("v2", "v3", "v4")
+
+
+def available_levels() -> tuple[str, ...]:
+    """Instruction-set levels that this installation was built for, lowest first."""
+    names = (*_LEVELS, "base")
+    return tuple(n for n in names if importlib.util.find_spec(f"thalweg._cpu_{n}") is not None)
+
+
+def _runs_here(level: str) -> bool:
+    best = _isa.best_level()
+    if level == "base" or best == "base":
+        return level == best
+    return level <= best
+
+
+def _choose_level() -> str:
+    built = available_levels()
+    runnable = [n for n in built if _runs_here(n)]
+    wanted = os.environ.get("THALWEG_ISA", "")
+    if wanted:
+        if wanted not in built:
+            raise ImportError(f"THALWEG_ISA={wanted!r}: this installation was built for {', '.join(built) or 'none'}")
+        if wanted not in runnable:
+            raise ImportError(
+                f"THALWEG_ISA={wanted!r}: this processor cannot run it, its best level is {_isa.best_level()!r}"
+            )
+        return wanted
+    if not runnable:
+        raise ImportError(
+            f"no compiled module of thalweg runs on this processor (level {_isa.best_level()!r}); "
+            f"built: {', '.join(built) or 'none'}"
+        )
+    return runnable[-1]
+
+
+cpu: ModuleType = importlib.import_module(f"thalweg._cpu_{_choose_level()}")
