@@ -3,5 +3,4 @@
 
 #include <pybind11/pybind11.h>
 
-namespace thalweg::bindings {
-}  // namespace thalweg::bindings
+namespace thalweg::bindings {}  // namespace thalweg::bindings

@@ -10,7 +10,7 @@ namespace py = pybind11;
 
 namespace {
 
-// Runs pending Python signal handlers; true when one of them raised (KeyboardInterrupt), which is then pending.
+// Runs pending Python signal handlers; true when one of them raised: its exception is then pending.
 bool python_interrupted() {
   const py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;

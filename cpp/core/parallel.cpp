@@ -61,8 +61,7 @@ bool host_interrupted() {
   return poll();
 }
 
-void run_blocks(Region& region, Index n_blocks, int worker,
-                const std::function<void(Index, int)>& body) {
+void run_blocks(Region& region, Index n_blocks, int worker, const std::function<void(Index, int)>& body) {
   try {
     while (!region.stop.load(std::memory_order_relaxed)) {
       const Index block = region.next.fetch_add(1);

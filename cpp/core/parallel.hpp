@@ -1,8 +1,8 @@
 // Threads and interrupts.
 //
 // Work is cut into blocks whose size does not depend on the number of threads, and each block is done by one
-// thread: results are the same bits for any number of threads. The calling thread polls for Ctrl-C between its
-// blocks and wherever a body calls poll_interrupt().
+// thread: results are the same bits for any number of threads. The calling thread polls for Ctrl-C between
+// its blocks and wherever a body calls poll_interrupt().
 #pragma once
 
 #include <functional>
@@ -15,16 +15,16 @@ namespace thalweg {
 using InterruptPoll = bool (*)();
 void set_interrupt_poll(InterruptPoll poll) noexcept;
 
-// Throws Interrupted when the user has interrupted. Cheap enough for every few thousand operations: the host is
-// asked at most every 20 ms, other threads read a flag.
+// Throws Interrupted when the user has interrupted. Cheap enough for every few thousand operations: the host
+// is asked at most every 20 ms, other threads read a flag.
 void poll_interrupt();
 
-// Threads that a kernel would use for `n_jobs`: a positive number is taken as it is, 0 means the OpenMP default
-// (OMP_NUM_THREADS, threadpoolctl). One where OpenMP is missing, and in a child after fork.
+// Threads that a kernel would use for `n_jobs`: a positive number is taken as it is, 0 means the OpenMP
+// default (OMP_NUM_THREADS, threadpoolctl). One where OpenMP is missing, and in a child after fork.
 [[nodiscard]] int thread_count(int n_jobs) noexcept;
 
 // Calls body(block, worker) for every block in [0, n_blocks); worker in [0, thread_count(n_jobs)). Blocks are
-// handed out in increasing order. The first exception of a body is rethrown here after all threads have stopped.
+// handed out in increasing order. A body's first exception is rethrown here once all threads have stopped.
 void parallel_for(Index n_blocks, int n_jobs, const std::function<void(Index block, int worker)>& body);
 
 // Number of blocks of `size` that cover `n`.

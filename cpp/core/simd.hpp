@@ -1,5 +1,5 @@
 // Vectors of the width that the compiled level has, as the compilers' vector extension. Loads and stores are
-// unaligned; comparisons give integer masks of the same width (all ones where true), and `mask ? a : b` selects.
+// unaligned; comparisons give integer masks of the same width (all ones where true); `mask ? a : b` selects.
 #pragma once
 
 #include <cstdint>

@@ -22,8 +22,8 @@ def float_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = None
     """`x` as a C-contiguous, finite float32 or float64 array; no copy where it already is one.
 
     float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
-    Raises TypeError for a sparse matrix and for what is no array, ValueError for a wrong number of dimensions,
-    complex numbers, text, NaN and infinity.
+    Raises TypeError for a sparse matrix and for what is no array, ValueError for a wrong number of
+    dimensions, complex numbers, text, NaN and infinity.
     """
     if hasattr(x, "toarray"):
         raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
@@ -34,9 +34,10 @@ def float_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = None
         raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
-    target = np.dtype(dtype) if dtype is not None else (array.dtype if array.dtype == np.float32 else np.float64)
+    if dtype is None:
+        dtype = np.float32 if array.dtype == np.float32 else np.float64
     try:
-        array = np.ascontiguousarray(array, dtype=np.dtype(target).newbyteorder("=")).reshape(array.shape)
+        array = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("=")).reshape(array.shape)
     except TypeError as error:
         raise TypeError(f"{name}: expected real numbers, got an object array ({error})") from error
     require_finite(array, name)
@@ -95,7 +96,7 @@ def thread_number(n_jobs: int | None) -> int:
 
 
 def seed_number(random_state: Any) -> int:
-    """`random_state` (None, an int, a RandomState or a Generator) as a 63-bit seed for the counter-based generator.
+    """`random_state` (None, an int, a RandomState or a Generator) as a 63-bit seed of the Philox generator.
 
     A generator is drawn from, so that two calls with the same generator differ, as in scikit-learn.
     """
@@ -110,5 +111,6 @@ def seed_number(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(0, 2**63 - 1))
     raise ValueError(
-        f"random_state: expected None, an integer, a RandomState or a Generator, got {_describe(random_state)}"
+        "random_state: expected None, an integer, a RandomState or a Generator, "
+        f"got {_describe(random_state)}"
     )

@@ -31,10 +31,12 @@ def _choose_level() -> str:
     wanted = os.environ.get("THALWEG_ISA", "")
     if wanted:
         if wanted not in built:
-            raise ImportError(f"THALWEG_ISA={wanted!r}: this installation was built for {', '.join(built) or 'none'}")
+            names = ", ".join(built) or "none"
+            raise ImportError(f"THALWEG_ISA={wanted!r}: this installation was built for {names}")
         if wanted not in runnable:
             raise ImportError(
-                f"THALWEG_ISA={wanted!r}: this processor cannot run it, its best level is {_isa.best_level()!r}"
+                f"THALWEG_ISA={wanted!r}: this processor cannot run it, "
+                f"its best level is {_isa.best_level()!r}"
             )
         return wanted
     if not runnable:
