@@ -51,11 +51,14 @@ endfunction()
 
 # In a wheel the module is installed into the package; in a developer's build it is written straight into the
 # source package, so that PYTHONPATH=python finds it.
+set(THALWEG_MODULE_DIR ${PROJECT_SOURCE_DIR}/python/thalweg
+    CACHE PATH "Where a developer's build writes the extension modules")
+
 function(thalweg_place_module target)
   if(SKBUILD)
     install(TARGETS ${target} LIBRARY DESTINATION thalweg)
   else()
-    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_SOURCE_DIR}/python/thalweg)
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${THALWEG_MODULE_DIR})
   endif()
 endfunction()
 
