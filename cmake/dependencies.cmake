@@ -28,7 +28,7 @@ if(THALWEG_PYTHON)
     execute_process(COMMAND ${Python_EXECUTABLE} -m pybind11 --cmakedir OUTPUT_VARIABLE _pybind11_dir
                     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   endif()
-  find_package(pybind11 2.13 REQUIRED CONFIG HINTS ${_pybind11_dir})
+  find_package(pybind11 3.0 REQUIRED CONFIG HINTS ${_pybind11_dir})
 endif()
 
 if(THALWEG_BENCHMARKS)

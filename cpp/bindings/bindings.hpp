@@ -3,4 +3,8 @@
 
 #include <pybind11/pybind11.h>
 
-namespace thalweg::bindings {}  // namespace thalweg::bindings
+namespace thalweg::bindings {
+
+void bind_lasso(pybind11::module_& m);
+
+}  // namespace thalweg::bindings

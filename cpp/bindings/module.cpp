@@ -37,5 +37,6 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
 #endif
   m.def("thread_count", &thalweg::thread_count, py::arg("n_jobs") = 0);
   thalweg::set_interrupt_poll(&python_interrupted);
+  thalweg::bindings::bind_lasso(m);
   py::register_local_exception_translator(&translate);
 }

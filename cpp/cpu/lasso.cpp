@@ -1,0 +1,457 @@
+#include "kernels/lasso.hpp"
+
+#include <Eigen/Dense>
+#include <limits>
+#include <vector>
+
+#include "core/error.hpp"
+#include "cpu/lasso_active_set_block.hpp"
+#include "cpu/lasso_coordinate_descent.hpp"
+#include "cpu/lasso_prepared.hpp"
+#include "cpu/lasso_proximal.hpp"
+
+namespace thalweg {
+
+template <class T>
+LassoDictionary<T>::Prepared::Prepared(MatrixView<const T> d, double l2_, int n_jobs_)
+    : n_components(d.rows),
+      n_features(d.cols),
+      feature_stride(simd::padded<double>(d.cols)),
+      n_jobs(n_jobs_),
+      atoms(d.rows * feature_stride, 0.0) {
+  require(d.rows > 0 && d.cols > 0, "dictionary: expected at least one atom and one feature, got shape (", d.rows, ", ",
+          d.cols, ")");
+  require(l2_ >= 0 && std::isfinite(l2_), "l2: expected a finite number >= 0, got ", l2_);
+  double largest = 0.0;
+  for (Index j = 0; j < d.rows; ++j) {
+    double norm = 0.0;
+    for (Index k = 0; k < d.cols; ++k) norm = std::hypot(norm, static_cast<double>(d(j, k)));
+    largest = std::max(largest, norm);
+  }
+  scale = unit_scale(largest);
+  l2 = l2_ * scale * scale;
+  for (Index j = 0; j < d.rows; ++j)
+    for (Index k = 0; k < d.cols; ++k) atoms[j * feature_stride + k] = static_cast<double>(d(j, k)) * scale;
+}
+
+template <class T>
+double LassoDictionary<T>::Prepared::lipschitz() const {
+  return lipschitz_.get([this] {
+    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const Eigen::Map<const Matrix, 0, Eigen::OuterStride<>> d(atoms.data(), n_components, n_features,
+                                                              Eigen::OuterStride<>(feature_stride));
+    const Matrix square = n_features <= n_components ? Matrix(d.transpose() * d) : Matrix(d * d.transpose());
+    const double largest =
+        Eigen::SelfAdjointEigenSolver<Matrix>(square, Eigen::EigenvaluesOnly).eigenvalues().maxCoeff();
+    // The margin covers the eigenvalue's own rounding; a dictionary of zeros still needs a step.
+    return std::max(largest * (1.0 + 1e-10) + l2, std::numeric_limits<double>::min());
+  });
+}
+
+namespace {
+
+template <class T>
+using MakeMethod = std::unique_ptr<LassoMethodBase<T>> (*)(const typename LassoDictionary<T>::Prepared&,
+                                                           const LassoOptions&, Index, bool);
+
+template <class T, class Method>
+std::unique_ptr<LassoMethodBase<T>> make(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options,
+                                         Index capacity, bool shared_alpha) {
+  return std::make_unique<Method>(d, options, capacity, shared_alpha);
+}
+
+template <class T, template <class, Penalty> class Method>
+MakeMethod<T> by_penalty(Penalty penalty) {
+  switch (penalty) {
+    case Penalty::l0:
+      return make<T, Method<T, Penalty::l0>>;
+    case Penalty::l_half:
+      return make<T, Method<T, Penalty::l_half>>;
+    case Penalty::l_two_thirds:
+      return make<T, Method<T, Penalty::l_two_thirds>>;
+    default:
+      return make<T, Method<T, Penalty::l1>>;
+  }
+}
+
+template <class T>
+MakeMethod<T> choose(const LassoOptions& options) {
+  switch (options.method) {
+    case LassoMethod::active_set:
+      return make<T, cpu::ActiveSetMethod<T>>;
+    case LassoMethod::coordinate_descent:
+      return by_penalty<T, cpu::CoordinateDescentMethod>(options.penalty);
+    default:
+      return by_penalty<T, cpu::ProximalMethod>(options.penalty);
+  }
+}
+
+double prox_any(double v, double threshold, Penalty penalty, bool positive) {
+  switch (penalty) {
+    case Penalty::l0:
+      return cpu::prox_number<double, Penalty::l0>(v, threshold, positive);
+    case Penalty::l_half:
+      return cpu::prox_number<double, Penalty::l_half>(v, threshold, positive);
+    case Penalty::l_two_thirds:
+      return cpu::prox_number<double, Penalty::l_two_thirds>(v, threshold, positive);
+    default:
+      return cpu::prox_number<double, Penalty::l1>(v, threshold, positive);
+  }
+}
+
+double exponent(Penalty penalty) {
+  switch (penalty) {
+    case Penalty::l0:
+      return 0.0;
+    case Penalty::l_half:
+      return 0.5;
+    case Penalty::l_two_thirds:
+      return 2.0 / 3.0;
+    default:
+      return 1.0;
+  }
+}
+
+// One worker's memory and its way through a block of rows.
+template <class T>
+class BlockSolver {
+ public:
+  using Prepared = typename LassoDictionary<T>::Prepared;
+
+  BlockSolver(const Prepared& dictionary, const LassoOptions& options, Index capacity, bool shared_alpha,
+              double x_scale, double alpha_scale)
+      : dictionary_(dictionary),
+        options_(options),
+        shared_alpha_(shared_alpha),
+        x_scale_(x_scale),
+        code_scale_(x_scale / dictionary.scale),
+        alpha_scale_(alpha_scale),
+        block_(capacity, dictionary.n_features, dictionary.n_components, shared_alpha),
+        residual_(capacity * dictionary.feature_stride, 0.0),
+        weight_(dictionary.n_components),
+        support_(dictionary.n_components),
+        method_(choose<T>(options)(dictionary, options, capacity, shared_alpha)) {}
+
+  void run(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report, Index first,
+           Index count) {
+    load(x, alpha, codes, first, count);
+    method_->start(block_);
+    if (method_->starts_from_certificate()) {
+      certify();
+      retire(codes, report, /*at_start=*/true);
+    }
+    const Index stretch = options_.tol == 0 ? options_.max_iter : std::min(check_interval, options_.max_iter);
+    Index done = 0;
+    while (block_.count > 0) {
+      const Index iterations = std::min(stretch, std::max<Index>(options_.max_iter - done, 1));
+      method_->advance(block_, iterations);
+      done += iterations;
+      certify();
+      retire(codes, report, /*at_start=*/false);
+    }
+  }
+
+ private:
+  static constexpr Index check_interval = 10;
+
+  void load(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, Index first, Index count) {
+    block_.count = count;
+    if (shared_alpha_ && !alpha_loaded_) {
+      load_alpha(alpha, 0, 0);
+      alpha_loaded_ = true;
+    }
+    for (Index p = 0; p < count; ++p) {
+      const Index i = first + p;
+      block_.row[p] = i;
+      block_.n_iter[p] = 0;
+      block_.exhausted[p] = 0;
+      double squared = 0.0;
+      for (Index k = 0; k < dictionary_.n_features; ++k) {
+        const double v = static_cast<double>(x(i, k)) * x_scale_;
+        block_.x_row(p)[k] = v;
+        squared += v * v;
+      }
+      block_.x_squared[p] = squared;
+      if (!shared_alpha_) load_alpha(alpha, i, p);
+      for (Index j = 0; j < dictionary_.n_components; ++j)
+        block_.code_row(p)[j] = options_.warm_start ? static_cast<T>(codes(i, j) * code_scale_) : T(0);
+      if (options_.positive && options_.warm_start)
+        for (Index j = 0; j < dictionary_.n_components; ++j)
+          block_.code_row(p)[j] = std::max(block_.code_row(p)[j], T(0));
+    }
+    if (options_.criterion == Criterion::optimality_residual) load_correlation_scale();
+  }
+
+  void load_alpha(BroadcastView<T> alpha, Index i, Index p) {
+    for (Index j = 0; j < dictionary_.n_components; ++j)
+      block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * alpha_scale_;
+  }
+
+  void load_correlation_scale() {
+    for (Index p = 0; p < block_.count; ++p) block_.x_correlation[p] = 0.0;
+    cpu::matmul<double>({block_.x.data(), block_.count, dictionary_.n_features, block_.feature_stride},
+                        dictionary_.template transposed<double>(), [this](Index p, Index, simd::Vec<double> acc) {
+                          for (int l = 0; l < simd::lanes<double>; ++l)
+                            block_.x_correlation[p] = std::max(block_.x_correlation[p], std::abs(acc[l]));
+                        });
+  }
+
+  // The residual of every row's codes, their correlations with the atoms, and the certificate that follows.
+  void certify() {
+    for (Index p = 0; p < block_.count; ++p) residual(p);
+    cpu::matmul<double>({residual_.data(), block_.count, dictionary_.n_features, dictionary_.feature_stride},
+                        dictionary_.template transposed<double>(), [this](Index p, Index col, simd::Vec<double> acc) {
+                          simd::store(block_.correlation_row(p) + col, acc);
+                        });
+    for (Index p = 0; p < block_.count; ++p) judge(p);
+  }
+
+  void residual(Index p) {
+    const T* z = block_.code_row(p);
+    Index count = 0;
+    for (Index j = 0; j < dictionary_.n_components; ++j) {
+      support_[count] = static_cast<std::int32_t>(j);
+      weight_[count] = -static_cast<double>(z[j]);
+      count += z[j] != 0;
+    }
+    double* r = residual_.data() + p * dictionary_.feature_stride;
+    cpu::sum_rows<double>(block_.x_row(p), weight_.data(), count, dictionary_.feature_stride,
+                          [this](Index i) { return dictionary_.atom(support_[i]); }, r);
+    Certificate& c = block_.certificate[p];
+    c.residual_squared = c.x_residual = 0.0;
+    const double* x = block_.x_row(p);
+    for (Index k = 0; k < dictionary_.n_features; ++k) {
+      c.residual_squared += r[k] * r[k];
+      c.x_residual += x[k] * r[k];
+    }
+  }
+
+  void judge(Index p) {
+    const T* z = block_.code_row(p);
+    double* c = block_.correlation_row(p);
+    Certificate& certificate = block_.certificate[p];
+    if (dictionary_.l2 > 0)
+      for (Index j = 0; j < dictionary_.n_components; ++j) {
+        c[j] -= dictionary_.l2 * z[j];
+        certificate.residual_squared += dictionary_.l2 * z[j] * z[j];
+      }
+    if (block_.x_squared[p] == 0 && is_zero(z)) {
+      certificate.gap = 0.0;
+      return;
+    }
+    switch (options_.criterion) {
+      case Criterion::duality_gap:
+        certificate.gap = relative_duality_gap(p);
+        break;
+      case Criterion::optimality_residual:
+        certificate.gap = optimality_residual(p);
+        break;
+      case Criterion::fixed_point_residual:
+        certificate.gap = fixed_point_residual(p);
+        break;
+    }
+  }
+
+  [[nodiscard]] bool is_zero(const T* z) const {
+    return std::all_of(z, z + dictionary_.n_components, [](T v) { return v == 0; });
+  }
+
+  [[nodiscard]] double relative_duality_gap(Index p) const {
+    const T* z = block_.code_row(p);
+    const double* c = block_.correlation_row(p);
+    const double* alpha = block_.alpha_row(p);
+    double l1 = 0.0;
+    double max_ratio = 0.0;
+    for (Index j = 0; j < dictionary_.n_components; ++j) {
+      l1 += alpha[j] * std::abs(static_cast<double>(z[j]));
+      const double size = options_.positive ? c[j] : std::abs(c[j]);
+      max_ratio = std::max(max_ratio, size / alpha[j]);
+    }
+    const Certificate& known = block_.certificate[p];
+    const double gap = cpu::duality_gap(known.residual_squared, known.x_residual, l1, max_ratio);
+    const double unit = 0.5 * block_.x_squared[p];
+    return unit > 0 ? gap / unit : std::numeric_limits<double>::infinity();
+  }
+
+  [[nodiscard]] double optimality_residual(Index p) const {
+    const T* z = block_.code_row(p);
+    const double* c = block_.correlation_row(p);
+    const double* alpha = block_.alpha_row(p);
+    double worst = 0.0;
+    for (Index j = 0; j < dictionary_.n_components; ++j) {
+      const double size = options_.positive ? c[j] : std::abs(c[j]);
+      const double distance =
+          z[j] != 0 ? std::abs(c[j] - std::copysign(alpha[j], static_cast<double>(z[j]))) : std::max(size - alpha[j], 0.0);
+      worst = std::max(worst, distance);
+    }
+    if (worst == 0) return 0.0;
+    return block_.x_correlation[p] > 0 ? worst / block_.x_correlation[p] : std::numeric_limits<double>::infinity();
+  }
+
+  [[nodiscard]] double fixed_point_residual(Index p) const {
+    const T* z = block_.code_row(p);
+    const double* c = block_.correlation_row(p);
+    const double* alpha = block_.alpha_row(p);
+    const double l = dictionary_.lipschitz();
+    double worst = 0.0;
+    double size = 0.0;
+    for (Index j = 0; j < dictionary_.n_components; ++j) {
+      const double v = static_cast<double>(z[j]);
+      const double next = prox_any(v + c[j] / l, alpha[j] / l, options_.penalty, options_.positive);
+      worst = std::max(worst, std::abs(v - next));
+      size = std::max({size, std::abs(v), std::abs(next)});
+    }
+    return worst == 0 ? 0.0 : worst / size;
+  }
+
+  void retire(MatrixView<T> codes, const LassoReport& report, bool at_start) {
+    Index kept = 0;
+    for (Index p = 0; p < block_.count; ++p) {
+      const double gap = block_.certificate[p].gap;
+      const bool reached = options_.tol > 0 && gap <= options_.tol;
+      const bool spent = !at_start && (block_.n_iter[p] >= options_.max_iter || block_.exhausted[p]);
+      if (reached || spent) {
+        write(p, reached, codes, report);
+        continue;
+      }
+      if (kept != p) {
+        block_.move(p, kept);
+        method_->move(p, kept);
+      }
+      ++kept;
+    }
+    block_.count = kept;
+  }
+
+  void write(Index p, bool reached, MatrixView<T> codes, const LassoReport& report) const {
+    const Index i = block_.row[p];
+    const T* z = block_.code_row(p);
+    const double back = 1.0 / code_scale_;
+    T* out = codes.row(i);
+    for (Index j = 0; j < dictionary_.n_components; ++j) out[j] = static_cast<T>(static_cast<double>(z[j]) * back);
+    report.gap[i] = block_.certificate[p].gap;
+    report.n_iter[i] = block_.n_iter[p];
+    report.status[i] = static_cast<std::int8_t>(options_.tol == 0 ? Status::fixed_iterations
+                                                : reached         ? Status::converged
+                                                                  : Status::not_converged);
+  }
+
+  const Prepared& dictionary_;
+  const LassoOptions& options_;
+  bool shared_alpha_;
+  double x_scale_;
+  double code_scale_;  // scaled codes = codes * this
+  double alpha_scale_;
+  bool alpha_loaded_ = false;
+  LassoBlock<T> block_;
+  Buffer<double> residual_;
+  Buffer<double> weight_;
+  Buffer<std::int32_t> support_;
+  std::unique_ptr<LassoMethodBase<T>> method_;
+};
+
+template <class T>
+double largest_alpha(BroadcastView<T> alpha, Index rows, Index cols) {
+  double largest = 0.0;
+  for (Index i = 0; i < (alpha.row_stride != 0 ? rows : 1); ++i)
+    for (Index j = 0; j < (alpha.col_stride != 0 ? cols : 1); ++j)
+      largest = std::max(largest, static_cast<double>(alpha(i, j)));
+  return largest;
+}
+
+// Brings alpha into [1, 2), within limits that keep the samples themselves finite.
+template <class T>
+double sample_scale(double alpha, double dictionary_scale) {
+  const double limit = std::ldexp(1.0, sizeof(T) == 4 ? 120 : 400);
+  return std::clamp(unit_scale(alpha * dictionary_scale), 1.0 / limit, limit);
+}
+
+// Everything that the threads would otherwise race to make.
+template <class T>
+void prepare(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options) {
+  d.template transposed<double>();
+  if (options.criterion == Criterion::fixed_point_residual) d.lipschitz();
+  switch (options.method) {
+    case LassoMethod::active_set:
+      d.template transposed<float>();
+      d.template gram<float>();
+      break;
+    case LassoMethod::coordinate_descent:
+      d.template gram<T>();
+      break;
+    default:
+      d.lipschitz();
+      if (2 * d.n_features >= d.n_components)
+        d.packed_gram();
+      else
+        d.packed_atoms(), d.template transposed<T>();
+  }
+}
+
+// Rows per block: enough for the products, few enough that a block's state stays in the cache.
+template <class T>
+Index block_rows(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options) {
+  if (options.method != LassoMethod::active_set) return 48;
+  const Index capacity = d.l2 > 0 ? d.n_components : std::min(d.n_components, d.n_features);
+  const Index bytes = capacity * (capacity + 32) * 4;
+  return std::clamp<Index>((Index{32} << 20) / bytes / 6 * 6, 6, 48);
+}
+
+}  // namespace
+
+template <class T>
+LassoDictionary<T>::LassoDictionary(MatrixView<const T> atoms, double l2, int n_jobs)
+    : prepared_(std::make_unique<Prepared>(atoms, l2, n_jobs)) {}
+
+template <class T>
+LassoDictionary<T>::~LassoDictionary() = default;
+
+template <class T>
+Index LassoDictionary<T>::n_components() const {
+  return prepared_->n_components;
+}
+
+template <class T>
+Index LassoDictionary<T>::n_features() const {
+  return prepared_->n_features;
+}
+
+template <class T>
+double LassoDictionary<T>::lipschitz() const {
+  return prepared_->lipschitz() / (prepared_->scale * prepared_->scale);
+}
+
+template <class T>
+void LassoDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes,
+                                const LassoReport& report, const LassoOptions& options) const {
+  const Prepared& d = *prepared_;
+  require(x.cols == d.n_features, "X: expected ", d.n_features, " features, as the dictionary has, got ", x.cols);
+  require(codes.rows == x.rows && codes.cols == d.n_components, "codes: expected shape (", x.rows, ", ", d.n_components,
+          "), got (", codes.rows, ", ", codes.cols, ")");
+  require(options.max_iter > 0, "max_iter: expected at least 1, got ", options.max_iter);
+  require(options.tol >= 0, "tol: expected a number >= 0, got ", options.tol);
+  require(options.method != LassoMethod::active_set ||
+              (options.penalty == Penalty::l1 && options.criterion == Criterion::duality_gap && options.tol > 0),
+          "solver: 'active_set' needs the l1 penalty, alpha > 0 and tol > 0");
+  if (x.rows == 0) return;
+  const double alpha_max = largest_alpha(alpha, x.rows, d.n_components);
+  const double x_scale = sample_scale<T>(alpha_max, d.scale);
+  const double alpha_scale = x_scale * x_scale * std::pow(d.scale / x_scale, exponent(options.penalty));
+  const bool shared_alpha = alpha.row_stride == 0;
+  prepare<T>(d, options);
+  const Index rows = block_rows<T>(d, options);
+  const Index blocks = block_count(x.rows, rows);
+  std::vector<std::unique_ptr<BlockSolver<T>>> solvers(
+      static_cast<std::size_t>(std::min<Index>(thread_count(options.n_jobs), blocks)));
+  for (auto& solver : solvers)
+    solver = std::make_unique<BlockSolver<T>>(d, options, rows, shared_alpha, x_scale, alpha_scale);
+  parallel_for(blocks, options.n_jobs, [&](Index block, int worker) {
+    const Index first = block * rows;
+    solvers[static_cast<std::size_t>(worker)]->run(x, alpha, codes, report, first, std::min(rows, x.rows - first));
+  });
+}
+
+template class LassoDictionary<float>;
+template class LassoDictionary<double>;
+
+}  // namespace thalweg

@@ -1,0 +1,440 @@
+// Active-set Newton method for one row of the lasso.
+//
+// The active set S holds the atoms whose coefficient may differ from zero, each with the sign it must keep. On S the
+// energy is quadratic: its minimiser is one product with the inverse of the Gram matrix of S, which is kept
+// explicitly and bordered or reduced by rank-one updates as atoms enter and leave. These are sums of whole rows,
+// where a Cholesky factor would need chains of dependent divisions.
+//
+// One iteration: the worst violators of |c_j| <= alpha_j enter; Newton steps on S follow, each cut where a
+// coefficient would change its sign, and that atom leaves; then all correlations are computed anew. The inverse is
+// in working precision T, only a preconditioner: errors in it cost another step, not accuracy.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/buffer.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+#include "cpu/row_sums.hpp"
+
+namespace thalweg::cpu {
+
+// The l1 weights of one row, padded with ones to whole vectors.
+template <class T>
+struct WeightsRow {
+  const T* alpha = nullptr;
+  const T* inverse = nullptr;
+};
+
+// A point z_ref at which the correlations c = D (x - z D) - l2 z are known, with what the duality gap needs there.
+struct ReferencePoint {
+  Index count = 0;                // non-zeros of z_ref
+  std::int32_t* atom = nullptr;   // (n_components,)
+  double* value = nullptr;        // (n_components,)
+  double residual_squared = 0.0;  // ||x - z D||^2 + l2 ||z||^2
+  double x_residual = 0.0;        // <x, x - z D>
+};
+
+// P - Q for residual r scaled to the best feasible dual point. max_ratio = max_j |c_j| / alpha_j.
+inline double duality_gap(double residual_squared, double x_residual, double l1, double max_ratio) {
+  const double bound = max_ratio > 0 ? 1.0 / max_ratio : std::numeric_limits<double>::infinity();
+  const double best = residual_squared > 0 ? x_residual / residual_squared : 0.0;
+  const double scale = std::clamp(best, 0.0, bound);
+  return 0.5 * residual_squared + l1 - scale * x_residual + 0.5 * scale * scale * residual_squared;
+}
+
+// S with its coefficients and the inverse Gram matrix.
+template <class T>
+class ActiveSet {
+ public:
+  explicit ActiveSet(Index capacity)
+      : capacity_(capacity),
+        stride_(simd::padded<T>(capacity) + simd::lanes<T>),  // no power of two: rows spread over the cache's sets
+        atom_(capacity),
+        sign_(capacity),
+        value_(capacity),
+        inverse_(stride_ * capacity) {}
+
+  [[nodiscard]] Index size() const { return size_; }
+  [[nodiscard]] Index capacity() const { return capacity_; }
+  [[nodiscard]] Index padded_size() const { return simd::padded<T>(size_); }
+  [[nodiscard]] std::int32_t atom(Index i) const { return atom_[i]; }
+  [[nodiscard]] T sign(Index i) const { return sign_[i]; }
+  [[nodiscard]] double& value(Index i) const { return value_[i]; }
+  [[nodiscard]] T* inverse_row(Index i) const { return inverse_.data() + i * stride_; }
+  void clear() { size_ = 0; }
+
+  // u = M g and the Schur complement of atom j, where g = G[j, S]. Both u and g are padded with zeros.
+  T schur(const T* gram_row, std::int32_t j, T* g, T* u) const {
+    for (Index i = 0; i < size_; ++i) g[i] = gram_row[atom_[i]];
+    for (Index i = size_; i < padded_size(); ++i) g[i] = T(0);
+    sum_rows<T>(nullptr, g, size_, padded_size(), [this](Index i) { return inverse_row(i); }, u);
+    T dot = 0;
+    for (Index i = 0; i < size_; ++i) dot += g[i] * u[i];
+    return gram_row[j] - dot;
+  }
+
+  // Borders the inverse with atom j: u and delta come from schur().
+  void push(std::int32_t j, T sign, double value, const T* u, T delta) {
+    const T inverse_delta = T(1) / delta;
+    add_outer(u, inverse_delta);
+    const Index k = size_;
+    if (k % simd::lanes<T> == 0)
+      for (Index i = 0; i < k; ++i) std::fill_n(inverse_row(i) + k, simd::lanes<T>, T(0));
+    T* last = inverse_row(k);
+    std::fill_n(last, simd::padded<T>(k + 1), T(0));
+    for (Index i = 0; i < k; ++i) inverse_row(i)[k] = last[i] = -u[i] * inverse_delta;
+    last[k] = inverse_delta;
+    atom_[k] = j;
+    sign_[k] = sign;
+    value_[k] = value;
+    ++size_;
+  }
+
+  // Takes place b out of the set. `direction` (size,) is projected along: it stays the Newton direction on what
+  // remains. `column` is scratch.
+  void remove(Index b, T* direction, T* column) {
+    const Index width = padded_size();
+    std::copy_n(inverse_row(b), width, column);
+    const T inverse_pivot = T(1) / column[b];
+    const T share = direction[b] * inverse_pivot;
+    for (Index i = 0; i < width; ++i) direction[i] -= share * column[i];
+    add_outer(column, -inverse_pivot);
+    const Index last = size_ - 1;
+    if (b != last) {
+      std::copy_n(inverse_row(last), width, inverse_row(b));
+      for (Index i = 0; i < last; ++i) inverse_row(i)[b] = inverse_row(i)[last];
+      inverse_row(b)[b] = inverse_row(last)[last];
+      atom_[b] = atom_[last];
+      sign_[b] = sign_[last];
+      value_[b] = value_[last];
+      direction[b] = direction[last];
+    }
+    for (Index i = 0; i < last; ++i) inverse_row(i)[last] = T(0);
+    direction[last] = T(0);
+    --size_;
+  }
+
+  // d = M grad.
+  void newton_direction(const T* grad, T* d) const {
+    sum_rows<T>(nullptr, grad, size_, padded_size(), [this](Index i) { return inverse_row(i); }, d);
+  }
+
+ private:
+  // M += factor * u u^T over the padded square.
+  void add_outer(const T* u, T factor) {
+    const Index width = padded_size();
+    for (Index i = 0; i < size_; ++i) {
+      T* row = inverse_row(i);
+      const simd::Vec<T> w = simd::broadcast(factor * u[i]);
+      for (Index j = 0; j < width; j += simd::lanes<T>)
+        simd::store(row + j, simd::load(row + j) + w * simd::load(u + j));
+    }
+  }
+
+  Index capacity_;
+  Index stride_;
+  Index size_ = 0;
+  Buffer<std::int32_t> atom_;
+  Buffer<T> sign_;
+  Buffer<double> value_;
+  Buffer<T> inverse_;
+};
+
+enum class ActiveSetOutcome { reached, stalled, out_of_iterations, broken };
+
+// The method, with one worker's scratch memory.
+template <class T>
+class ActiveSetSolver {
+ public:
+  // gram: (n_components, stride) with rows padded to whole vectors by zeros.
+  ActiveSetSolver(const T* gram, Index stride, Index n_components, Index capacity, bool positive)
+      : gram_(gram),
+        stride_(stride),
+        n_components_(n_components),
+        positive_(positive),
+        correlation_(stride),
+        violation_(stride),
+        reference_value_(n_components, 0.0),
+        in_set_(n_components, std::uint8_t(0)),
+        candidate_(n_components),
+        gathered_(simd::padded<T>(capacity) + simd::lanes<T>),
+        bordered_(simd::padded<T>(capacity) + simd::lanes<T>),
+        gradient_(simd::padded<T>(capacity) + simd::lanes<T>),
+        direction_(simd::padded<T>(capacity) + simd::lanes<T>),
+        change_(n_components + capacity),
+        changed_atom_(n_components + capacity) {}
+
+  // Goes on from the set (whose coefficients need not be optimal) until the estimated gap is at most
+  // `gap_target`. c_ref (stride,): the correlations at `ref`; x_correlation: <x, d_j>, both padded with zeros.
+  ActiveSetOutcome run(ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
+                       const WeightsRow<T>& weights, double gap_target, Index max_iter, std::int32_t& n_iter) {
+    set_reference(ref);
+    for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 1;
+    const ActiveSetOutcome outcome = iterate(set, c_ref, x_correlation, ref, weights, gap_target, max_iter, n_iter);
+    for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 0;
+    for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = 0.0;
+    return outcome;
+  }
+
+  // Atom j enters at `value`, outside any run (a warm start); false where it depends on the set.
+  bool enter(ActiveSet<T>& set, std::int32_t j, double value) {
+    if (set.size() == set.capacity()) return false;
+    const T* row = gram_ + j * stride_;
+    const T delta = set.schur(row, j, gathered_.data(), bordered_.data());
+    if (!(delta > singularity * row[j])) return false;
+    set.push(j, value < 0 ? T(-1) : T(1), value, bordered_.data(), delta);
+    return true;
+  }
+
+ private:
+  // A Schur complement below `dependence` of the atom's own square is too small to be trusted, one below
+  // `singularity` is rounding.
+  static constexpr T dependence = sizeof(T) == 4 ? T(1e-4) : T(1e-9);
+  static constexpr T singularity = T(64) * std::numeric_limits<T>::epsilon();
+  static constexpr double energy_noise = 256.0 * std::numeric_limits<T>::epsilon();
+  static constexpr int patience = 8;
+
+  struct Estimate {
+    double energy = 0.0;
+    double gap = 0.0;
+  };
+
+  struct Violators {
+    double max_violation = 0.0;
+    double max_ratio = 0.0;
+  };
+
+  void set_reference(const ReferencePoint& ref) {
+    for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = ref.value[i];
+  }
+
+  ActiveSetOutcome iterate(ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
+                           const WeightsRow<T>& weights, double gap_target, Index max_iter, std::int32_t& n_iter) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const double noise = 4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * largest_size(c_ref);
+    double last_residual = infinity;
+    double lowest = infinity;
+    for (int idle = 0;;) {
+      const Index changed = update_correlations(set, c_ref, ref);
+      const Violators violators = find_violators(set, weights);
+      const Estimate now = estimate(set, c_ref, x_correlation, ref, weights, changed, violators.max_ratio);
+      // Descent is exact but for rounding: energy that grows, or stays, means that the inverse has become useless.
+      if (!std::isfinite(now.energy) || now.energy > lowest + energy_noise * ref.residual_squared)
+        return ActiveSetOutcome::broken;
+      if (now.gap <= gap_target) return ActiveSetOutcome::reached;
+      idle = now.energy < lowest - energy_noise * energy_noise * ref.residual_squared ? 0 : idle + 1;
+      if (idle > patience) return ActiveSetOutcome::stalled;
+      lowest = std::min(lowest, now.energy);
+      const double residual = stationarity(set, weights);
+      const bool has_violators = violators.max_violation > noise;
+      if (!has_violators && residual >= 0.5 * last_residual) return ActiveSetOutcome::stalled;
+      last_residual = has_violators ? infinity : residual;
+      if (n_iter >= max_iter) return ActiveSetOutcome::out_of_iterations;
+      ++n_iter;
+      poll_interrupt();
+      if (has_violators && !admit(set, weights, violators.max_violation)) return ActiveSetOutcome::stalled;
+      descend(set);
+    }
+  }
+
+  // c = c_ref - G (z - z_ref); returns the number of coefficients that differ.
+  Index update_correlations(const ActiveSet<T>& set, const T* c_ref, const ReferencePoint& ref) {
+    Index changed = 0;
+    const auto note = [&](std::int32_t j, double change) {
+      if (change == 0) return;
+      changed_atom_[changed] = j;
+      change_[changed++] = static_cast<T>(-change);
+    };
+    for (Index i = 0; i < set.size(); ++i) note(set.atom(i), set.value(i) - reference_value_[set.atom(i)]);
+    for (Index i = 0; i < ref.count; ++i)
+      if (!in_set_[ref.atom[i]]) note(ref.atom[i], -ref.value[i]);
+    sum_rows<T>(c_ref, change_.data(), changed, stride_,
+                [this](Index i) { return gram_ + changed_atom_[i] * stride_; }, correlation_.data());
+    return changed;
+  }
+
+  Violators find_violators(const ActiveSet<T>& set, const WeightsRow<T>& weights) {
+    using V = simd::Vec<T>;
+    V ratio = {};
+    for (Index j = 0; j < stride_; j += simd::lanes<T>) {
+      V c = simd::load(correlation_.data() + j);
+      if (!positive_) c = c < 0 ? -c : c;
+      const V r = c * simd::load(weights.inverse + j);
+      ratio = r > ratio ? r : ratio;
+      simd::store(violation_.data() + j, c - simd::load(weights.alpha + j));
+    }
+    for (Index i = 0; i < set.size(); ++i) violation_[set.atom(i)] = T(-1);
+    V largest = {};
+    for (Index j = 0; j < stride_; j += simd::lanes<T>) {
+      const V v = simd::load(violation_.data() + j);
+      largest = v > largest ? v : largest;
+    }
+    Violators out;
+    for (int l = 0; l < simd::lanes<T>; ++l) {
+      out.max_ratio = std::max(out.max_ratio, static_cast<double>(ratio[l]));
+      out.max_violation = std::max(out.max_violation, static_cast<double>(largest[l]));
+    }
+    return out;
+  }
+
+  [[nodiscard]] double largest_size(const T* c) const {
+    T largest = 0;
+    for (Index j = 0; j < n_components_; ++j) largest = std::max(largest, std::abs(c[j]));
+    return largest;
+  }
+
+  Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
+                       const WeightsRow<T>& weights, Index changed, double max_ratio) const {
+    double residual_squared = ref.residual_squared;
+    double x_residual = ref.x_residual;
+    for (Index i = 0; i < changed; ++i) {
+      const std::int32_t j = changed_atom_[i];
+      const double minus_change = change_[i];
+      residual_squared += minus_change * (static_cast<double>(c_ref[j]) + correlation_[j]);
+      x_residual += minus_change * x_correlation[j];
+    }
+    double l1 = 0.0;
+    for (Index i = 0; i < set.size(); ++i) l1 += weights.alpha[set.atom(i)] * std::abs(set.value(i));
+    residual_squared = std::max(residual_squared, 0.0);
+    return {0.5 * residual_squared + l1, duality_gap(residual_squared, x_residual, l1, max_ratio)};
+  }
+
+  // Fills the gradient on the set (c - alpha sign); returns its largest size relative to alpha.
+  double stationarity(const ActiveSet<T>& set, const WeightsRow<T>& weights) {
+    double largest = 0.0;
+    for (Index i = 0; i < set.size(); ++i) {
+      const std::int32_t j = set.atom(i);
+      gradient_[i] = correlation_[j] - weights.alpha[j] * set.sign(i);
+      largest = std::max(largest, static_cast<double>(std::abs(gradient_[i]) * weights.inverse[j]));
+    }
+    return largest;
+  }
+
+  // Lets the worst violators in; false when none could enter.
+  bool admit(ActiveSet<T>& set, const WeightsRow<T>& weights, double max_violation) {
+    const Index wanted = std::max<Index>(min_admitted, static_cast<Index>(admitted_share * static_cast<double>(set.size())));
+    const Index found = collect_candidates(static_cast<T>(admitted_above * max_violation));
+    const Index count = std::min(found, wanted);
+    std::partial_sort(candidate_.data(), candidate_.data() + count, candidate_.data() + found,
+                      [this](std::int32_t a, std::int32_t b) {
+                        return violation_[a] != violation_[b] ? violation_[a] > violation_[b] : a < b;
+                      });
+    bool entered = false;
+    for (Index i = 0; i < count; ++i) {
+      const std::int32_t j = candidate_[i];
+      if (admit_one(set, weights, j, /*alone=*/i == 0))
+        entered = true;
+    }
+    return entered;
+  }
+
+  Index collect_candidates(T threshold) {
+    Index found = 0;
+    for (Index j = 0; j < n_components_; ++j) {
+      candidate_[found] = static_cast<std::int32_t>(j);
+      found += violation_[j] >= threshold;
+    }
+    return found;
+  }
+
+  bool admit_one(ActiveSet<T>& set, const WeightsRow<T>& weights, std::int32_t j, bool alone) {
+    const T* row = gram_ + j * stride_;
+    const T sign = correlation_[j] < 0 ? T(-1) : T(1);
+    T delta = set.schur(row, j, gathered_.data(), bordered_.data());
+    double value = 0.0;
+    if (set.size() == set.capacity() || !(delta > dependence * row[j])) {
+      if (!alone) return false;
+      // Along the line on which the correlations of S stay, the energy's minimum lies here.
+      const double minimum = delta > singularity * row[j] && set.size() < set.capacity()
+                                 ? static_cast<double>(violation_[j] / delta)
+                                 : std::numeric_limits<double>::infinity();
+      value = exchange(set, sign, minimum);
+      delta = set.schur(row, j, gathered_.data(), bordered_.data());
+      if (set.size() == set.capacity() || !(delta > singularity * row[j])) return value > 0;
+    }
+    const Index place = set.size();
+    set.push(j, sign, sign * value, bordered_.data(), delta);
+    gradient_[place] = correlation_[j] - weights.alpha[j] * sign;
+    in_set_[j] = 1;
+    return true;
+  }
+
+  // Atom j is close to the span of the set: along (sign_j, -sign_j u) the fit hardly changes and the penalty falls,
+  // until a coefficient of the set meets zero. That atom leaves. Returns |z_j|; 0 where `minimum` comes first.
+  double exchange(ActiveSet<T>& set, T sign, double minimum) {
+    double step = minimum;
+    Index blocker = -1;
+    for (Index i = 0; i < set.size(); ++i) {
+      const double d = -static_cast<double>(sign) * bordered_[i];
+      if (d * set.sign(i) >= 0) continue;
+      const double limit = -set.value(i) / d;
+      if (limit < step) {
+        step = limit;
+        blocker = i;
+      }
+    }
+    if (blocker < 0) return 0.0;
+    for (Index i = 0; i < set.size(); ++i) set.value(i) -= step * sign * bordered_[i];
+    leave(set, blocker);
+    return step;
+  }
+
+  // Newton steps until one is taken in full.
+  void descend(ActiveSet<T>& set) {
+    for (Index i = set.size(); i < set.padded_size(); ++i) gradient_[i] = T(0);
+    set.newton_direction(gradient_.data(), direction_.data());
+    while (set.size() > 0) {
+      double step = 1.0;
+      Index blocker = -1;
+      for (Index i = 0; i < set.size(); ++i) {
+        const double d = direction_[i];
+        if (d * set.sign(i) >= 0) continue;
+        const double limit = -set.value(i) / d;
+        if (limit < step) {
+          step = limit;
+          blocker = i;
+        }
+      }
+      for (Index i = 0; i < set.size(); ++i) set.value(i) += step * direction_[i];
+      if (blocker < 0) return;
+      const T rest = static_cast<T>(1.0 - step);
+      for (Index i = 0; i < set.size(); ++i) direction_[i] *= rest;
+      leave(set, blocker);
+    }
+  }
+
+  void leave(ActiveSet<T>& set, Index place) {
+    in_set_[set.atom(place)] = 0;
+    // The gradient follows the place of the last atom, as the set's own arrays do.
+    gradient_[place] = gradient_[set.size() - 1];
+    gradient_[set.size() - 1] = T(0);
+    set.remove(place, direction_.data(), gathered_.data());
+  }
+
+ public:  // tuning, while it is being tuned
+  Index min_admitted = 4;
+  double admitted_share = 0.25;
+  double admitted_above = 0.3;
+
+ private:
+  const T* gram_;
+  Index stride_;
+  Index n_components_;
+  bool positive_;
+  Buffer<T> correlation_;
+  Buffer<T> violation_;
+  Buffer<double> reference_value_;
+  Buffer<std::uint8_t> in_set_;
+  Buffer<std::int32_t> candidate_;
+  Buffer<T> gathered_;
+  Buffer<T> bordered_;
+  Buffer<T> gradient_;
+  Buffer<T> direction_;
+  Buffer<T> change_;
+  Buffer<std::int32_t> changed_atom_;
+};
+
+}  // namespace thalweg::cpu

@@ -1,0 +1,208 @@
+// The active-set method on a block of rows: float32 inside, whatever the caller's dtype. The float64 certificate
+// gives the exact correlations from which the next round corrects; a row that float32 cannot serve is finished in
+// float64.
+#pragma once
+
+#include <vector>
+
+#include "cpu/lasso_active_set.hpp"
+#include "cpu/lasso_prepared.hpp"
+
+namespace thalweg::cpu {
+
+template <class T>
+class ActiveSetMethod final : public LassoMethodBase<T> {
+ public:
+  ActiveSetMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options,
+                  Index capacity, bool shared_alpha)
+      : dictionary_(dictionary),
+        options_(options),
+        code_stride_(simd::padded<float>(dictionary.n_components)),
+        set_capacity_(dictionary.l2 > 0 ? dictionary.n_components
+                                        : std::min(dictionary.n_components, dictionary.n_features)),
+        solver_(dictionary.template gram<float>().data(), code_stride_, dictionary.n_components, set_capacity_,
+                options.positive),
+        x_(capacity * dictionary.n_features),
+        x_correlation_(capacity * code_stride_),
+        reference_correlation_(code_stride_),
+        reference_atom_(dictionary.n_components),
+        reference_value_(dictionary.n_components),
+        alpha_((shared_alpha ? 1 : capacity) * code_stride_),
+        inverse_alpha_((shared_alpha ? 1 : capacity) * code_stride_),
+        alpha_stride_(shared_alpha ? 0 : code_stride_),
+        rounds_(capacity),
+        last_gap_(capacity),
+        precise_(capacity) {
+    for (Index p = 0; p < capacity; ++p) sets_.emplace_back(set_capacity_);
+  }
+
+  [[nodiscard]] bool starts_from_certificate() const override { return options_.warm_start; }
+
+  void start(LassoBlock<T>& block) override {
+    if (alpha_stride_ > 0 || !weights_ready_) {
+      for (Index p = 0; p < (alpha_stride_ > 0 ? block.count : 1); ++p)
+        for (Index j = 0; j < code_stride_; ++j) {
+          alpha_[p * alpha_stride_ + j] = static_cast<float>(block.alpha_row(p)[j]);
+          inverse_alpha_[p * alpha_stride_ + j] = static_cast<float>(1.0 / block.alpha_row(p)[j]);
+        }
+      weights_ready_ = true;
+    }
+    for (Index p = 0; p < block.count; ++p)
+      for (Index k = 0; k < dictionary_.n_features; ++k)
+        x_[p * dictionary_.n_features + k] = static_cast<float>(block.x_row(p)[k]);
+    matmul<float>({x_.data(), block.count, dictionary_.n_features}, dictionary_.template transposed<float>(),
+                  [&](Index p, Index col, simd::Vec<float> acc) {
+                    simd::store(x_correlation_.data() + p * code_stride_ + col, acc);
+                  });
+    for (Index p = 0; p < block.count; ++p) {
+      sets_[static_cast<std::size_t>(p)].clear();
+      rounds_[p] = 0;
+      precise_[p] = 0;
+      last_gap_[p] = std::numeric_limits<double>::infinity();
+    }
+    if (options_.warm_start) warm_start(block);
+  }
+
+  // A round of the method, however many iterations it takes: the certificate is worth its price only then.
+  void advance(LassoBlock<T>& block, Index) override {
+    for (Index p = 0; p < block.count; ++p) advance_row(block, p);
+  }
+
+  void move(Index from, Index to) override {
+    std::swap(sets_[static_cast<std::size_t>(from)], sets_[static_cast<std::size_t>(to)]);
+    std::copy_n(x_correlation_.data() + from * code_stride_, code_stride_, x_correlation_.data() + to * code_stride_);
+    if (alpha_stride_ > 0) {
+      std::copy_n(alpha_.data() + from * code_stride_, code_stride_, alpha_.data() + to * code_stride_);
+      std::copy_n(inverse_alpha_.data() + from * code_stride_, code_stride_, inverse_alpha_.data() + to * code_stride_);
+    }
+    rounds_[to] = rounds_[from];
+    last_gap_[to] = last_gap_[from];
+    precise_[to] = precise_[from];
+  }
+
+ private:
+  void warm_start(LassoBlock<T>& block) {
+    for (Index p = 0; p < block.count; ++p) {
+      auto& set = sets_[static_cast<std::size_t>(p)];
+      for (Index j = 0; j < dictionary_.n_components; ++j) {
+        const double value = block.code_row(p)[j];
+        if (value != 0 && !solver_.enter(set, static_cast<std::int32_t>(j), value)) block.code_row(p)[j] = T(0);
+      }
+    }
+  }
+
+  void advance_row(LassoBlock<T>& block, Index p) {
+    auto& set = sets_[static_cast<std::size_t>(p)];
+    const Certificate& certificate = block.certificate[p];
+    const bool first = rounds_[p]++ == 0;
+    // A round that gains nothing has met the limits of float32 in the inverse, or of the codes' own dtype.
+    if (!first && !(certificate.gap < 0.5 * last_gap_[p])) {
+      if (precise_[p]) {
+        block.exhausted[p] = 1;
+        return;
+      }
+      precise_[p] = 1;
+    }
+    last_gap_[p] = first ? std::numeric_limits<double>::infinity() : certificate.gap;
+    ReferencePoint ref{0, reference_atom_.data(), reference_value_.data(), certificate.residual_squared,
+                       certificate.x_residual};
+    const T* codes = block.code_row(p);
+    if (precise_[p]) {
+      solve_in_double(block, p, ref);
+      return;
+    }
+    const float* c_ref = x_correlation_.data() + p * code_stride_;
+    if (first && !options_.warm_start) {
+      ref.residual_squared = ref.x_residual = block.x_squared[p];
+    } else {
+      take_reference(set, codes, ref);
+      const double* c = block.correlation_row(p);
+      for (Index j = 0; j < code_stride_; ++j) reference_correlation_[j] = static_cast<float>(c[j]);
+      c_ref = reference_correlation_.data();
+    }
+    const WeightsRow<float> weights{alpha_.data() + p * alpha_stride_, inverse_alpha_.data() + p * alpha_stride_};
+    const double target = 0.9 * options_.tol * 0.5 * block.x_squared[p];
+    const auto outcome = solver_.run(set, c_ref, x_correlation_.data() + p * code_stride_, ref, weights, target,
+                                     options_.max_iter, block.n_iter[p]);
+    if (outcome == ActiveSetOutcome::broken) precise_[p] = 1;
+    write_codes(set, ref, block.code_row(p));
+  }
+
+  // The codes as they were rounded for the certificate become the set's coefficients and the reference.
+  void take_reference(ActiveSet<float>& set, const T* codes, ReferencePoint& ref) {
+    for (Index i = 0; i < set.size(); ++i) {
+      const std::int32_t j = set.atom(i);
+      set.value(i) = codes[j];
+      if (codes[j] == 0) continue;
+      ref.atom[ref.count] = j;
+      ref.value[ref.count++] = codes[j];
+    }
+  }
+
+  template <class S>
+  void write_codes(const ActiveSet<S>& set, const ReferencePoint& ref, T* codes) {
+    for (Index i = 0; i < ref.count; ++i) codes[ref.atom[i]] = T(0);
+    for (Index i = 0; i < set.size(); ++i) codes[set.atom(i)] = static_cast<T>(set.value(i));
+  }
+
+  struct Precise {
+    ActiveSetSolver<double> solver;
+    ActiveSet<double> set;
+    Buffer<double> x_correlation;
+    Buffer<double> inverse_alpha;
+  };
+
+  void solve_in_double(LassoBlock<T>& block, Index p, ReferencePoint& ref) {
+    const Index stride = simd::padded<double>(dictionary_.n_components);
+    if (!double_) {
+      double_ = std::make_unique<Precise>(Precise{
+          ActiveSetSolver<double>(dictionary_.template gram<double>().data(), stride, dictionary_.n_components,
+                                  set_capacity_, options_.positive),
+          ActiveSet<double>(set_capacity_), Buffer<double>(code_stride_, 0.0), Buffer<double>(code_stride_, 1.0)});
+    }
+    matmul<double>({block.x_row(p), 1, dictionary_.n_features}, dictionary_.template transposed<double>(),
+                   [&](Index, Index col, simd::Vec<double> acc) { simd::store(double_->x_correlation.data() + col, acc); });
+    for (Index j = 0; j < code_stride_; ++j) double_->inverse_alpha[j] = 1.0 / block.alpha_row(p)[j];
+    T* codes = block.code_row(p);
+    double_->set.clear();
+    const double* c_ref = block.correlation_row(p);
+    if (!(block.certificate[p].gap <= 1.0)) {  // worse than the code 0: begin there
+      std::fill_n(codes, dictionary_.n_components, T(0));
+      ref.residual_squared = ref.x_residual = block.x_squared[p];
+      c_ref = double_->x_correlation.data();
+    }
+    for (Index j = 0; j < dictionary_.n_components; ++j) {
+      if (codes[j] == 0) continue;
+      ref.atom[ref.count] = static_cast<std::int32_t>(j);
+      ref.value[ref.count++] = codes[j];
+      double_->solver.enter(double_->set, static_cast<std::int32_t>(j), codes[j]);
+    }
+    const WeightsRow<double> weights{block.alpha_row(p), double_->inverse_alpha.data()};
+    const double target = 0.5 * options_.tol * 0.5 * block.x_squared[p];
+    double_->solver.run(double_->set, c_ref, double_->x_correlation.data(), ref, weights, target,
+                        options_.max_iter, block.n_iter[p]);
+    write_codes(double_->set, ref, codes);
+  }
+
+  const typename LassoDictionary<T>::Prepared& dictionary_;
+  const LassoOptions& options_;
+  Index code_stride_;
+  Index set_capacity_;
+  ActiveSetSolver<float> solver_;
+  std::vector<ActiveSet<float>> sets_;
+  Buffer<float> x_;
+  Buffer<float> x_correlation_;
+  Buffer<float> reference_correlation_;
+  Buffer<std::int32_t> reference_atom_;
+  Buffer<double> reference_value_;
+  Buffer<float> alpha_;
+  Buffer<float> inverse_alpha_;
+  Index alpha_stride_;
+  bool weights_ready_ = false;
+  Buffer<Index> rounds_;
+  Buffer<double> last_gap_;
+  Buffer<std::uint8_t> precise_;
+  std::unique_ptr<Precise> double_;
+};
+
+}  // namespace thalweg::cpu

@@ -1,0 +1,361 @@
+"""Sparse codes of many samples over one dictionary, with a certificate for every row."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg import _check
+from thalweg._native import cpu as _cpu
+
+SOLVERS = ("auto", "active_set", "cd", "fista", "ista")
+PENALTIES = ("l1", "l2/3", "l1/2", "l0")
+
+CONVERGED = 0
+NOT_CONVERGED = 1
+FIXED_ITERATIONS = 2
+
+# Rows that are converted, checked and encoded at a time: a memory-mapped X is never held as a whole.
+BLOCK_BYTES = 32 << 20
+
+_METHODS = {
+    "active_set": _cpu.LassoMethod.active_set,
+    "cd": _cpu.LassoMethod.coordinate_descent,
+    "fista": _cpu.LassoMethod.fista,
+    "ista": _cpu.LassoMethod.ista,
+}
+_PENALTIES = {
+    "l1": _cpu.Penalty.l1,
+    "l2/3": _cpu.Penalty.l_two_thirds,
+    "l1/2": _cpu.Penalty.l_half,
+    "l0": _cpu.Penalty.l0,
+}
+_CRITERIA = {
+    "duality gap": _cpu.Criterion.duality_gap,
+    "optimality residual": _cpu.Criterion.optimality_residual,
+    "fixed-point residual": _cpu.Criterion.fixed_point_residual,
+}
+
+
+class EncodeInfo(NamedTuple):
+    """What is known of every row's code.
+
+    Attributes
+    ----------
+    gap : ndarray of shape (n_samples,), float64
+        The certificate that `criterion` names, computed in float64 from the codes as returned; 0 for a zero row.
+    n_iter : ndarray of shape (n_samples,), int32
+        Iterations of the solver.
+    status : ndarray of shape (n_samples,), int8
+        0: `gap` is at most `tol`. 1: it is not. 2: `tol` was 0, and `max_iter` iterations were made.
+    criterion : str
+        "duality gap": relative to 1/2 ||x||^2. "optimality residual" (some alpha is 0): the largest distance of a
+        correlation to its subdifferential, relative to the largest correlation of x. "fixed-point residual" (q < 1):
+        the largest change that one proximal step makes, relative to the largest coefficient.
+    """
+
+    gap: NDArray[np.float64]
+    n_iter: NDArray[np.int32]
+    status: NDArray[np.int8]
+    criterion: str
+
+
+class LassoSolver:
+    """Encodes samples over one dictionary, which is prepared once.
+
+    Minimises, for every row x of X,
+
+        1/2 ||x - z D||^2 + sum_j alpha_j |z_j|^q + l2/2 ||z||^2
+
+    Parameters
+    ----------
+    dictionary : array-like of shape (n_components, n_features)
+        Rows are atoms, of any norm. float32 and float64 are kept; the samples are brought to its dtype.
+    penalty : {"l1", "l2/3", "l1/2", "l0"}
+        The q of the penalty: 1, 2/3, 1/2, 0.
+    positive : bool
+        Whether codes must be non-negative.
+    l2 : float
+        Weight of the quadratic term (elastic net).
+    solver : {"auto", "active_set", "cd", "fista", "ista"}
+        "active_set": Newton steps on the atoms in use (l1 with alpha > 0 only). "cd": coordinate descent on the Gram
+        matrix. "fista", "ista": proximal gradient with step 1/L. "auto": "active_set" where it applies, else "cd";
+        "fista" where `tol` is 0.
+    max_iter : int
+        Iterations per row, at the most.
+    tol : float
+        A row is finished when its certificate (see `EncodeInfo`) is at most this. 0 asks for exactly `max_iter`
+        iterations.
+    restart : bool
+        Adaptive restart of FISTA's momentum (O'Donoghue and Candes).
+    n_jobs : int or None
+        Threads; None takes OpenMP's default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument is of the wrong kind, shape or range.
+
+    References
+    ----------
+    A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2, 2009.
+    H. Lee, A. Battle, R. Raina, A. Ng, "Efficient sparse coding algorithms", NIPS 2006.
+    J. Friedman, T. Hastie, H. Hoefling, R. Tibshirani, "Pathwise coordinate optimization", Ann. Appl. Stat. 1, 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.inference.lasso import LassoSolver
+    >>> codes, info = LassoSolver(np.eye(3)).encode([[3.0, -0.5, 1.0]], alpha=1.0)
+    >>> codes
+    array([[2., 0., 0.]])
+    >>> float(info.gap[0]) <= 1e-4
+    True
+    """
+
+    def __init__(
+        self,
+        dictionary: Any,
+        *,
+        penalty: str = "l1",
+        positive: bool = False,
+        l2: float = 0.0,
+        solver: str = "auto",
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        restart: bool = True,
+        n_jobs: int | None = None,
+    ) -> None:
+        atoms = _check.float_array(dictionary, "dictionary", ndim=2)
+        if 0 in atoms.shape:
+            raise ValueError(f"dictionary: expected at least one atom and one feature, got shape {atoms.shape}")
+        self.dtype: np.dtype[Any] = atoms.dtype
+        self.n_components, self.n_features = atoms.shape
+        self.penalty = _check.one_of(penalty, "penalty", PENALTIES)
+        self.solver = _check.one_of(solver, "solver", SOLVERS)
+        self.positive = bool(positive)
+        self.max_iter = _check.whole_number(max_iter, "max_iter", minimum=1)
+        self.tol = _check.real_number(tol, "tol", minimum=0.0)
+        self.restart = bool(restart)
+        self.n_threads = _check.thread_number(n_jobs)
+        if self.solver == "active_set" and (self.penalty != "l1" or self.tol == 0):
+            raise ValueError("solver: 'active_set' needs penalty='l1' and tol > 0")
+        kind = _cpu.LassoDictionary32 if self.dtype == np.float32 else _cpu.LassoDictionary64
+        self._native = kind(atoms, _check.real_number(l2, "l2", minimum=0.0), self.n_threads)
+
+    @property
+    def lipschitz(self) -> float:
+        """L, an upper bound of the largest eigenvalue of D D^T + l2 I; 1/L is the proximal methods' step."""
+        return float(self._native.lipschitz)
+
+    def encode(
+        self, X: Any, alpha: Any, *, init: Any = None, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], EncodeInfo]:
+        """Codes of the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples. A memory-mapped array is read in blocks.
+        alpha : float or array-like
+            Weight of the penalty: a number, (n_components,), (n_samples, 1) or (n_samples, n_components).
+        init : array-like of shape (n_samples, n_components) or None
+            Where to start; None starts from zero.
+        out : ndarray of shape (n_samples, n_components) or None
+            Where to put the codes: C-contiguous, of the dictionary's dtype.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+        info : EncodeInfo
+        """
+        samples, weights = self._open(X, alpha)
+        n_samples = samples.shape[0]
+        codes = self._output(out, n_samples)
+        criterion = self._criterion(weights)
+        info = EncodeInfo(
+            np.empty(n_samples), np.empty(n_samples, np.int32), np.empty(n_samples, np.int8), criterion
+        )
+        for rows in self._blocks(n_samples):
+            self._encode_block(samples, weights, init, codes[rows], info, rows)
+        return codes, info
+
+    def encode_csr(self, X: Any, alpha: Any) -> tuple[Any, EncodeInfo]:
+        """Codes as a `scipy.sparse.csr_matrix`, made block by block: the dense codes are never held as a whole."""
+        from scipy.sparse import csr_matrix
+
+        samples, weights = self._open(X, alpha)
+        n_samples = samples.shape[0]
+        info = EncodeInfo(
+            np.empty(n_samples),
+            np.empty(n_samples, np.int32),
+            np.empty(n_samples, np.int8),
+            self._criterion(weights),
+        )
+        index_type = np.int64 if n_samples * self.n_components > np.iinfo(np.int32).max else np.int32
+        data = np.empty(0, self.dtype)
+        indices = np.empty(0, index_type)
+        indptr = np.zeros(n_samples + 1, index_type)
+        used = 0
+        for rows in self._blocks(n_samples):
+            dense = np.empty((rows.stop - rows.start, self.n_components), self.dtype)
+            self._encode_block(samples, weights, None, dense, info, rows)
+            part = csr_matrix(dense)
+            needed = used + part.nnz
+            if needed > data.size:
+                # Grown in place by the share that is still to come: no second copy of the result.
+                guess = int(needed * n_samples / rows.stop * 1.02) + 1024
+                data.resize(guess, refcheck=False)
+                indices.resize(guess, refcheck=False)
+            data[used:needed] = part.data
+            indices[used:needed] = part.indices
+            indptr[rows.start + 1 : rows.stop + 1] = part.indptr[1:].astype(index_type) + used
+            used = needed
+        data.resize(used, refcheck=False)
+        indices.resize(used, refcheck=False)
+        return csr_matrix((data, indices, indptr), shape=(n_samples, self.n_components), copy=False), info
+
+    def _open(self, X: Any, alpha: Any) -> tuple[Any, NDArray[Any]]:
+        if hasattr(X, "toarray"):
+            raise TypeError("X: a dense array is required, got a sparse matrix; use X.toarray()")
+        samples = X if isinstance(X, np.ndarray) else np.asarray(X)
+        if samples.ndim != 2:
+            raise ValueError(f"X: expected 2 dimensions (n_samples, n_features), got shape {samples.shape}")
+        if samples.shape[1] != self.n_features:
+            raise ValueError(
+                f"X: expected {self.n_features} features, as the dictionary has, got {samples.shape[1]}"
+            )
+        return samples, self._weights(alpha, samples.shape[0])
+
+    def _weights(self, alpha: Any, n_samples: int) -> NDArray[Any]:
+        weights = _check.float_array(alpha, "alpha", dtype=self.dtype)
+        if weights.size and weights.min() < 0:
+            raise ValueError(f"alpha: expected numbers >= 0, got {weights.min():g}")
+        given = weights.shape
+        if weights.ndim <= 1:
+            weights = weights.reshape(1, -1)
+        fits = (
+            weights.ndim == 2
+            and weights.shape[0] in (1, n_samples)
+            and weights.shape[1] in (1, self.n_components)
+        )
+        if not fits:
+            raise ValueError(
+                f"alpha: expected a number, ({self.n_components},), ({n_samples}, 1) or "
+                f"({n_samples}, {self.n_components}), got shape {given}"
+            )
+        return weights
+
+    def _criterion(self, weights: NDArray[Any]) -> str:
+        if self.penalty != "l1":
+            return "fixed-point residual"
+        return "duality gap" if np.all(weights > 0) else "optimality residual"
+
+    def _method(self, criterion: str) -> str:
+        if self.solver != "auto":
+            if self.solver == "active_set" and criterion != "duality gap":
+                raise ValueError("alpha: solver='active_set' needs every alpha > 0; use solver='auto' or 'cd'")
+            return self.solver
+        if self.tol == 0:
+            return "fista"
+        return "active_set" if criterion == "duality gap" else "cd"
+
+    def _output(self, out: NDArray[Any] | None, n_samples: int) -> NDArray[Any]:
+        shape = (n_samples, self.n_components)
+        if out is None:
+            return np.empty(shape, self.dtype)
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out: expected an ndarray, got {type(out).__name__}")
+        good = out.shape == shape and out.dtype == self.dtype and out.flags.c_contiguous and out.flags.writeable
+        if not good:
+            raise ValueError(
+                f"out: expected a writeable C-contiguous {self.dtype} array of shape {shape}, "
+                f"got {out.dtype} of shape {out.shape}"
+            )
+        return out
+
+    def _blocks(self, n_samples: int) -> list[slice]:
+        row_bytes = self.dtype.itemsize * (self.n_features + self.n_components)
+        size = max(1024, BLOCK_BYTES // row_bytes)
+        return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+
+    def _encode_block(
+        self,
+        samples: Any,
+        weights: NDArray[Any],
+        init: Any,
+        codes: NDArray[Any],
+        info: EncodeInfo,
+        rows: slice,
+    ) -> None:
+        x = _check.float_array(samples[rows], "X", ndim=2, dtype=self.dtype)
+        options = self._options(info.criterion)
+        if init is not None:
+            start = _check.float_array(init[rows], "init", ndim=2, dtype=self.dtype)
+            if start.shape != codes.shape:
+                raise ValueError(f"init: expected shape (n_samples, {self.n_components}), got {np.shape(init)}")
+            codes[...] = start
+            options.warm_start = True
+        alpha = weights[rows] if weights.shape[0] > 1 else weights
+        self._native.encode(
+            x, alpha, codes, info.gap[rows], info.n_iter[rows], info.status[rows], options
+        )
+
+    def _options(self, criterion: str) -> Any:
+        options = _cpu.LassoOptions()
+        options.method = _METHODS[self._method(criterion)]
+        options.penalty = _PENALTIES[self.penalty]
+        options.criterion = _CRITERIA[criterion]
+        options.positive = self.positive
+        options.adaptive_restart = self.restart
+        options.tol = self.tol
+        options.max_iter = self.max_iter
+        options.n_jobs = self.n_threads
+        return options
+
+
+def lasso_encode(
+    X: Any,
+    dictionary: Any,
+    alpha: Any,
+    *,
+    init: Any = None,
+    out: NDArray[Any] | None = None,
+    sparse_output: bool = False,
+    **options: Any,
+) -> tuple[Any, EncodeInfo]:
+    """Codes of X over a dictionary that is used once; `options` are those of `LassoSolver`.
+
+    X and the dictionary are brought to one dtype: float32 where both are float32, float64 otherwise.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_components), or csr_matrix where `sparse_output`
+    info : EncodeInfo
+    """
+    both_single = all(getattr(a, "dtype", None) == np.float32 for a in (X, dictionary))
+    dtype = np.float32 if both_single else np.float64
+    solver = LassoSolver(_check.float_array(dictionary, "dictionary", ndim=2, dtype=dtype), **options)
+    if not sparse_output:
+        return solver.encode(X, alpha, init=init, out=out)
+    if init is not None or out is not None:
+        raise ValueError("sparse_output: cannot be combined with init or out")
+    return solver.encode_csr(X, alpha)
+
+
+def warn_unconverged(info: EncodeInfo, tol: float) -> None:
+    """ConvergenceWarning where a row's certificate missed `tol`."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    missed = info.status == NOT_CONVERGED
+    if missed.any():
+        warnings.warn(
+            f"{int(missed.sum())} of {missed.size} rows did not reach tol={tol:g}: the worst {info.criterion} is "
+            f"{info.gap[missed].max():.2e} after {int(info.n_iter[missed].max())} iterations; "
+            "raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
