@@ -12,18 +12,22 @@ namespace {
 template <class T>
 BroadcastView<T> broadcast(const Array<T>& alpha, Index rows, Index cols) {
   require_ndim(alpha, 2, "alpha");
-  const bool fits = (alpha.shape(0) == 1 || alpha.shape(0) == rows) && (alpha.shape(1) == 1 || alpha.shape(1) == cols);
-  require(fits, "alpha: expected a shape that broadcasts to (", rows, ", ", cols, "), got ", shape_text(alpha));
+  const bool fits =
+      (alpha.shape(0) == 1 || alpha.shape(0) == rows) && (alpha.shape(1) == 1 || alpha.shape(1) == cols);
+  require(fits, "alpha: expected a shape that broadcasts to (", rows, ", ", cols, "), got ",
+          shape_text(alpha));
   return {alpha.data(), alpha.shape(0) == 1 ? 0 : alpha.shape(1), alpha.shape(1) == 1 ? 0 : 1};
 }
 
 template <class T>
 void encode(const LassoDictionary<T>& dictionary, const Array<T>& x, const Array<T>& alpha, Array<T>& codes,
-            Array<double>& gap, Array<std::int32_t>& n_iter, Array<std::int8_t>& status, const LassoOptions& options) {
+            Array<double>& gap, Array<std::int32_t>& n_iter, Array<std::int8_t>& status,
+            const LassoOptions& options) {
   const auto samples = matrix(x, "X");
   const auto weights = broadcast(alpha, samples.rows, dictionary.n_components());
   const auto out = mutable_matrix(codes, "codes");
-  const LassoReport report{mutable_vector(gap, samples.rows, "gap"), mutable_vector(n_iter, samples.rows, "n_iter"),
+  const LassoReport report{mutable_vector(gap, samples.rows, "gap"),
+                           mutable_vector(n_iter, samples.rows, "n_iter"),
                            mutable_vector(status, samples.rows, "status")};
   const py::gil_scoped_release release;
   dictionary.encode(samples, weights, out, report, options);
@@ -37,9 +41,9 @@ void bind_dictionary(py::module_& m, const char* name) {
            }),
            py::arg("atoms").noconvert(), py::arg("l2"), py::arg("n_jobs"))
       .def_property_readonly("lipschitz", &LassoDictionary<T>::lipschitz)
-      .def("encode", &encode<T>, py::arg("x").noconvert(), py::arg("alpha").noconvert(), py::arg("codes").noconvert(),
-           py::arg("gap").noconvert(), py::arg("n_iter").noconvert(), py::arg("status").noconvert(),
-           py::arg("options"));
+      .def("encode", &encode<T>, py::arg("x").noconvert(), py::arg("alpha").noconvert(),
+           py::arg("codes").noconvert(), py::arg("gap").noconvert(), py::arg("n_iter").noconvert(),
+           py::arg("status").noconvert(), py::arg("options"));
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ inline T hard_shrink(T v, T threshold) {
   return std::abs(v) > std::sqrt(T(2) * threshold) ? v : T(0);
 }
 
-// q = 1/2: Z. Xu et al., L1/2 regularization: a thresholding representation theory, IEEE Trans. Neural Netw. 23, 2012.
+// q = 1/2: Z. Xu et al., L1/2 regularization: a thresholding representation theory, IEEE Trans. Neural Netw.
+// 23, 2012.
 template <class T>
 inline T prox_half(T v, T threshold) {
   const T size = std::abs(v);

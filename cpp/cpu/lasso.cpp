@@ -19,8 +19,8 @@ LassoDictionary<T>::Prepared::Prepared(MatrixView<const T> d, double l2_, int n_
       feature_stride(simd::padded<double>(d.cols)),
       n_jobs(n_jobs_),
       atoms(d.rows * feature_stride, 0.0) {
-  require(d.rows > 0 && d.cols > 0, "dictionary: expected at least one atom and one feature, got shape (", d.rows, ", ",
-          d.cols, ")");
+  require(d.rows > 0 && d.cols > 0, "dictionary: expected at least one atom and one feature, got shape (",
+          d.rows, ", ", d.cols, ")");
   require(l2_ >= 0 && std::isfinite(l2_), "l2: expected a finite number >= 0, got ", l2_);
   double largest = 0.0;
   for (Index j = 0; j < d.rows; ++j) {
@@ -55,8 +55,8 @@ using MakeMethod = std::unique_ptr<LassoMethodBase<T>> (*)(const typename LassoD
                                                            const LassoOptions&, Index, bool);
 
 template <class T, class Method>
-std::unique_ptr<LassoMethodBase<T>> make(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options,
-                                         Index capacity, bool shared_alpha) {
+std::unique_ptr<LassoMethodBase<T>> make(const typename LassoDictionary<T>::Prepared& d,
+                                         const LassoOptions& options, Index capacity, bool shared_alpha) {
   return std::make_unique<Method>(d, options, capacity, shared_alpha);
 }
 
@@ -132,8 +132,8 @@ class BlockSolver {
         support_(dictionary.n_components),
         method_(choose<T>(options)(dictionary, options, capacity, shared_alpha)) {}
 
-  void run(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report, Index first,
-           Index count) {
+  void run(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report,
+           Index first, Index count) {
     load(x, alpha, codes, first, count);
     method_->start(block_);
     if (method_->starts_from_certificate()) {
@@ -190,7 +190,8 @@ class BlockSolver {
   void load_correlation_scale() {
     for (Index p = 0; p < block_.count; ++p) block_.x_correlation[p] = 0.0;
     cpu::matmul<double>({block_.x.data(), block_.count, dictionary_.n_features, block_.feature_stride},
-                        dictionary_.template transposed<double>(), [this](Index p, Index, simd::Vec<double> acc) {
+                        dictionary_.template transposed<double>(),
+                        [this](Index p, Index, simd::Vec<double> acc) {
                           for (int l = 0; l < simd::lanes<double>; ++l)
                             block_.x_correlation[p] = std::max(block_.x_correlation[p], std::abs(acc[l]));
                         });
@@ -200,7 +201,8 @@ class BlockSolver {
   void certify() {
     for (Index p = 0; p < block_.count; ++p) residual(p);
     cpu::matmul<double>({residual_.data(), block_.count, dictionary_.n_features, dictionary_.feature_stride},
-                        dictionary_.template transposed<double>(), [this](Index p, Index col, simd::Vec<double> acc) {
+                        dictionary_.template transposed<double>(),
+                        [this](Index p, Index col, simd::Vec<double> acc) {
                           simd::store(block_.correlation_row(p) + col, acc);
                         });
     for (Index p = 0; p < block_.count; ++p) judge(p);
@@ -215,8 +217,9 @@ class BlockSolver {
       count += z[j] != 0;
     }
     double* r = residual_.data() + p * dictionary_.feature_stride;
-    cpu::sum_rows<double>(block_.x_row(p), weight_.data(), count, dictionary_.feature_stride,
-                          [this](Index i) { return dictionary_.atom(support_[i]); }, r);
+    cpu::sum_rows<double>(
+        block_.x_row(p), weight_.data(), count, dictionary_.feature_stride,
+        [this](Index i) { return dictionary_.atom(support_[i]); }, r);
     Certificate& c = block_.certificate[p];
     c.residual_squared = c.x_residual = 0.0;
     const double* x = block_.x_row(p);
@@ -280,12 +283,13 @@ class BlockSolver {
     double worst = 0.0;
     for (Index j = 0; j < dictionary_.n_components; ++j) {
       const double size = options_.positive ? c[j] : std::abs(c[j]);
-      const double distance =
-          z[j] != 0 ? std::abs(c[j] - std::copysign(alpha[j], static_cast<double>(z[j]))) : std::max(size - alpha[j], 0.0);
+      const double distance = z[j] != 0 ? std::abs(c[j] - std::copysign(alpha[j], static_cast<double>(z[j])))
+                                        : std::max(size - alpha[j], 0.0);
       worst = std::max(worst, distance);
     }
     if (worst == 0) return 0.0;
-    return block_.x_correlation[p] > 0 ? worst / block_.x_correlation[p] : std::numeric_limits<double>::infinity();
+    return block_.x_correlation[p] > 0 ? worst / block_.x_correlation[p]
+                                       : std::numeric_limits<double>::infinity();
   }
 
   [[nodiscard]] double fixed_point_residual(Index p) const {
@@ -328,7 +332,8 @@ class BlockSolver {
     const T* z = block_.code_row(p);
     const double back = 1.0 / code_scale_;
     T* out = codes.row(i);
-    for (Index j = 0; j < dictionary_.n_components; ++j) out[j] = static_cast<T>(static_cast<double>(z[j]) * back);
+    for (Index j = 0; j < dictionary_.n_components; ++j)
+      out[j] = static_cast<T>(static_cast<double>(z[j]) * back);
     report.gap[i] = block_.certificate[p].gap;
     report.n_iter[i] = block_.n_iter[p];
     report.status[i] = static_cast<std::int8_t>(options_.tol == 0 ? Status::fixed_iterations
@@ -425,14 +430,16 @@ template <class T>
 void LassoDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes,
                                 const LassoReport& report, const LassoOptions& options) const {
   const Prepared& d = *prepared_;
-  require(x.cols == d.n_features, "X: expected ", d.n_features, " features, as the dictionary has, got ", x.cols);
-  require(codes.rows == x.rows && codes.cols == d.n_components, "codes: expected shape (", x.rows, ", ", d.n_components,
-          "), got (", codes.rows, ", ", codes.cols, ")");
+  require(x.cols == d.n_features, "X: expected ", d.n_features, " features, as the dictionary has, got ",
+          x.cols);
+  require(codes.rows == x.rows && codes.cols == d.n_components, "codes: expected shape (", x.rows, ", ",
+          d.n_components, "), got (", codes.rows, ", ", codes.cols, ")");
   require(options.max_iter > 0, "max_iter: expected at least 1, got ", options.max_iter);
   require(options.tol >= 0, "tol: expected a number >= 0, got ", options.tol);
-  require(options.method != LassoMethod::active_set ||
-              (options.penalty == Penalty::l1 && options.criterion == Criterion::duality_gap && options.tol > 0),
-          "solver: 'active_set' needs the l1 penalty, alpha > 0 and tol > 0");
+  require(
+      options.method != LassoMethod::active_set ||
+          (options.penalty == Penalty::l1 && options.criterion == Criterion::duality_gap && options.tol > 0),
+      "solver: 'active_set' needs the l1 penalty, alpha > 0 and tol > 0");
   if (x.rows == 0) return;
   const double alpha_max = largest_alpha(alpha, x.rows, d.n_components);
   const double x_scale = sample_scale<T>(alpha_max, d.scale);
@@ -447,7 +454,8 @@ void LassoDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, M
     solver = std::make_unique<BlockSolver<T>>(d, options, rows, shared_alpha, x_scale, alpha_scale);
   parallel_for(blocks, options.n_jobs, [&](Index block, int worker) {
     const Index first = block * rows;
-    solvers[static_cast<std::size_t>(worker)]->run(x, alpha, codes, report, first, std::min(rows, x.rows - first));
+    solvers[static_cast<std::size_t>(worker)]->run(x, alpha, codes, report, first,
+                                                   std::min(rows, x.rows - first));
   });
 }
 

@@ -1,13 +1,13 @@
 // Active-set Newton method for one row of the lasso.
 //
-// The active set S holds the atoms whose coefficient may differ from zero, each with the sign it must keep. On S the
-// energy is quadratic: its minimiser is one product with the inverse of the Gram matrix of S, which is kept
-// explicitly and bordered or reduced by rank-one updates as atoms enter and leave. These are sums of whole rows,
-// where a Cholesky factor would need chains of dependent divisions.
+// The active set S holds the atoms whose coefficient may differ from zero, each with the sign it must keep.
+// On S the energy is quadratic: its minimiser is one product with the inverse of the Gram matrix of S, which
+// is kept explicitly and bordered or reduced by rank-one updates as atoms enter and leave. These are sums of
+// whole rows, where a Cholesky factor would need chains of dependent divisions.
 //
 // One iteration: the worst violators of |c_j| <= alpha_j enter; Newton steps on S follow, each cut where a
-// coefficient would change its sign, and that atom leaves; then all correlations are computed anew. The inverse is
-// in working precision T, only a preconditioner: errors in it cost another step, not accuracy.
+// coefficient would change its sign, and that atom leaves; then all correlations are computed anew. The
+// inverse is in working precision T, only a preconditioner: errors in it cost another step, not accuracy.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,8 @@ struct WeightsRow {
   const T* inverse = nullptr;
 };
 
-// A point z_ref at which the correlations c = D (x - z D) - l2 z are known, with what the duality gap needs there.
+// A point z_ref at which the correlations c = D (x - z D) - l2 z are known, with what the duality gap needs
+// there.
 struct ReferencePoint {
   Index count = 0;                // non-zeros of z_ref
   std::int32_t* atom = nullptr;   // (n_components,)
@@ -51,7 +52,8 @@ class ActiveSet {
  public:
   explicit ActiveSet(Index capacity)
       : capacity_(capacity),
-        stride_(simd::padded<T>(capacity) + simd::lanes<T>),  // no power of two: rows spread over the cache's sets
+        stride_(simd::padded<T>(capacity) +
+                simd::lanes<T>),  // no power of two: rows spread over the cache's sets
         atom_(capacity),
         sign_(capacity),
         value_(capacity),
@@ -93,8 +95,8 @@ class ActiveSet {
     ++size_;
   }
 
-  // Takes place b out of the set. `direction` (size,) is projected along: it stays the Newton direction on what
-  // remains. `column` is scratch.
+  // Takes place b out of the set. `direction` (size,) is projected along: it stays the Newton direction on
+  // what remains. `column` is scratch.
   void remove(Index b, T* direction, T* column) {
     const Index width = padded_size();
     std::copy_n(inverse_row(b), width, column);
@@ -168,12 +170,15 @@ class ActiveSetSolver {
         changed_atom_(n_components + capacity) {}
 
   // Goes on from the set (whose coefficients need not be optimal) until the estimated gap is at most
-  // `gap_target`. c_ref (stride,): the correlations at `ref`; x_correlation: <x, d_j>, both padded with zeros.
+  // `gap_target`. c_ref (stride,): the correlations at `ref`; x_correlation: <x, d_j>, both padded with
+  // zeros.
   ActiveSetOutcome run(ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
-                       const WeightsRow<T>& weights, double gap_target, Index max_iter, std::int32_t& n_iter) {
+                       const WeightsRow<T>& weights, double gap_target, Index max_iter,
+                       std::int32_t& n_iter) {
     set_reference(ref);
     for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 1;
-    const ActiveSetOutcome outcome = iterate(set, c_ref, x_correlation, ref, weights, gap_target, max_iter, n_iter);
+    const ActiveSetOutcome outcome =
+        iterate(set, c_ref, x_correlation, ref, weights, gap_target, max_iter, n_iter);
     for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 0;
     for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = 0.0;
     return outcome;
@@ -211,8 +216,9 @@ class ActiveSetSolver {
     for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = ref.value[i];
   }
 
-  ActiveSetOutcome iterate(ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
-                           const WeightsRow<T>& weights, double gap_target, Index max_iter, std::int32_t& n_iter) {
+  ActiveSetOutcome iterate(ActiveSet<T>& set, const T* c_ref, const T* x_correlation,
+                           const ReferencePoint& ref, const WeightsRow<T>& weights, double gap_target,
+                           Index max_iter, std::int32_t& n_iter) {
     constexpr double infinity = std::numeric_limits<double>::infinity();
     const double noise = 4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * largest_size(c_ref);
     double last_residual = infinity;
@@ -221,7 +227,8 @@ class ActiveSetSolver {
       const Index changed = update_correlations(set, c_ref, ref);
       const Violators violators = find_violators(set, weights);
       const Estimate now = estimate(set, c_ref, x_correlation, ref, weights, changed, violators.max_ratio);
-      // Descent is exact but for rounding: energy that grows, or stays, means that the inverse has become useless.
+      // Descent is exact but for rounding: energy that grows, or stays, means that the inverse has become
+      // useless.
       if (!std::isfinite(now.energy) || now.energy > lowest + energy_noise * ref.residual_squared)
         return ActiveSetOutcome::broken;
       if (now.gap <= gap_target) return ActiveSetOutcome::reached;
@@ -251,8 +258,9 @@ class ActiveSetSolver {
     for (Index i = 0; i < set.size(); ++i) note(set.atom(i), set.value(i) - reference_value_[set.atom(i)]);
     for (Index i = 0; i < ref.count; ++i)
       if (!in_set_[ref.atom[i]]) note(ref.atom[i], -ref.value[i]);
-    sum_rows<T>(c_ref, change_.data(), changed, stride_,
-                [this](Index i) { return gram_ + changed_atom_[i] * stride_; }, correlation_.data());
+    sum_rows<T>(
+        c_ref, change_.data(), changed, stride_,
+        [this](Index i) { return gram_ + changed_atom_[i] * stride_; }, correlation_.data());
     return changed;
   }
 
@@ -286,8 +294,9 @@ class ActiveSetSolver {
     return largest;
   }
 
-  Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
-                       const WeightsRow<T>& weights, Index changed, double max_ratio) const {
+  Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* x_correlation,
+                    const ReferencePoint& ref, const WeightsRow<T>& weights, Index changed,
+                    double max_ratio) const {
     double residual_squared = ref.residual_squared;
     double x_residual = ref.x_residual;
     for (Index i = 0; i < changed; ++i) {
@@ -315,7 +324,8 @@ class ActiveSetSolver {
 
   // Lets the worst violators in; false when none could enter.
   bool admit(ActiveSet<T>& set, const WeightsRow<T>& weights, double max_violation) {
-    const Index wanted = std::max<Index>(min_admitted, static_cast<Index>(admitted_share * static_cast<double>(set.size())));
+    const Index wanted =
+        std::max<Index>(min_admitted, static_cast<Index>(admitted_share * static_cast<double>(set.size())));
     const Index found = collect_candidates(static_cast<T>(admitted_above * max_violation));
     const Index count = std::min(found, wanted);
     std::partial_sort(candidate_.data(), candidate_.data() + count, candidate_.data() + found,
@@ -325,8 +335,7 @@ class ActiveSetSolver {
     bool entered = false;
     for (Index i = 0; i < count; ++i) {
       const std::int32_t j = candidate_[i];
-      if (admit_one(set, weights, j, /*alone=*/i == 0))
-        entered = true;
+      if (admit_one(set, weights, j, /*alone=*/i == 0)) entered = true;
     }
     return entered;
   }
@@ -362,8 +371,9 @@ class ActiveSetSolver {
     return true;
   }
 
-  // Atom j is close to the span of the set: along (sign_j, -sign_j u) the fit hardly changes and the penalty falls,
-  // until a coefficient of the set meets zero. That atom leaves. Returns |z_j|; 0 where `minimum` comes first.
+  // Atom j is close to the span of the set: along (sign_j, -sign_j u) the fit hardly changes and the penalty
+  // falls, until a coefficient of the set meets zero. That atom leaves. Returns |z_j|; 0 where `minimum`
+  // comes first.
   double exchange(ActiveSet<T>& set, T sign, double minimum) {
     double step = minimum;
     Index blocker = -1;

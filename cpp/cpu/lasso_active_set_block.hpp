@@ -1,6 +1,6 @@
-// The active-set method on a block of rows: float32 inside, whatever the caller's dtype. The float64 certificate
-// gives the exact correlations from which the next round corrects; a row that float32 cannot serve is finished in
-// float64.
+// The active-set method on a block of rows: float32 inside, whatever the caller's dtype. The float64
+// certificate gives the exact correlations from which the next round corrects; a row that float32 cannot
+// serve is finished in float64.
 #pragma once
 
 #include <vector>
@@ -20,8 +20,8 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
         code_stride_(simd::padded<float>(dictionary.n_components)),
         set_capacity_(dictionary.l2 > 0 ? dictionary.n_components
                                         : std::min(dictionary.n_components, dictionary.n_features)),
-        solver_(dictionary.template gram<float>().data(), code_stride_, dictionary.n_components, set_capacity_,
-                options.positive),
+        solver_(dictionary.template gram<float>().data(), code_stride_, dictionary.n_components,
+                set_capacity_, options.positive),
         x_(capacity * dictionary.n_features),
         x_correlation_(capacity * code_stride_),
         reference_correlation_(code_stride_),
@@ -70,10 +70,12 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
 
   void move(Index from, Index to) override {
     std::swap(sets_[static_cast<std::size_t>(from)], sets_[static_cast<std::size_t>(to)]);
-    std::copy_n(x_correlation_.data() + from * code_stride_, code_stride_, x_correlation_.data() + to * code_stride_);
+    std::copy_n(x_correlation_.data() + from * code_stride_, code_stride_,
+                x_correlation_.data() + to * code_stride_);
     if (alpha_stride_ > 0) {
       std::copy_n(alpha_.data() + from * code_stride_, code_stride_, alpha_.data() + to * code_stride_);
-      std::copy_n(inverse_alpha_.data() + from * code_stride_, code_stride_, inverse_alpha_.data() + to * code_stride_);
+      std::copy_n(inverse_alpha_.data() + from * code_stride_, code_stride_,
+                  inverse_alpha_.data() + to * code_stride_);
     }
     rounds_[to] = rounds_[from];
     last_gap_[to] = last_gap_[from];
@@ -86,7 +88,8 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
       auto& set = sets_[static_cast<std::size_t>(p)];
       for (Index j = 0; j < dictionary_.n_components; ++j) {
         const double value = block.code_row(p)[j];
-        if (value != 0 && !solver_.enter(set, static_cast<std::int32_t>(j), value)) block.code_row(p)[j] = T(0);
+        if (value != 0 && !solver_.enter(set, static_cast<std::int32_t>(j), value))
+          block.code_row(p)[j] = T(0);
       }
     }
   }
@@ -120,10 +123,11 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
       for (Index j = 0; j < code_stride_; ++j) reference_correlation_[j] = static_cast<float>(c[j]);
       c_ref = reference_correlation_.data();
     }
-    const WeightsRow<float> weights{alpha_.data() + p * alpha_stride_, inverse_alpha_.data() + p * alpha_stride_};
+    const WeightsRow<float> weights{alpha_.data() + p * alpha_stride_,
+                                    inverse_alpha_.data() + p * alpha_stride_};
     const double target = 0.9 * options_.tol * 0.5 * block.x_squared[p];
-    const auto outcome = solver_.run(set, c_ref, x_correlation_.data() + p * code_stride_, ref, weights, target,
-                                     options_.max_iter, block.n_iter[p]);
+    const auto outcome = solver_.run(set, c_ref, x_correlation_.data() + p * code_stride_, ref, weights,
+                                     target, options_.max_iter, block.n_iter[p]);
     if (outcome == ActiveSetOutcome::broken) precise_[p] = 1;
     write_codes(set, ref, block.code_row(p));
   }
@@ -155,13 +159,16 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
   void solve_in_double(LassoBlock<T>& block, Index p, ReferencePoint& ref) {
     const Index stride = simd::padded<double>(dictionary_.n_components);
     if (!double_) {
-      double_ = std::make_unique<Precise>(Precise{
-          ActiveSetSolver<double>(dictionary_.template gram<double>().data(), stride, dictionary_.n_components,
-                                  set_capacity_, options_.positive),
-          ActiveSet<double>(set_capacity_), Buffer<double>(code_stride_, 0.0), Buffer<double>(code_stride_, 1.0)});
+      double_ = std::make_unique<Precise>(
+          Precise{ActiveSetSolver<double>(dictionary_.template gram<double>().data(), stride,
+                                          dictionary_.n_components, set_capacity_, options_.positive),
+                  ActiveSet<double>(set_capacity_), Buffer<double>(code_stride_, 0.0),
+                  Buffer<double>(code_stride_, 1.0)});
     }
     matmul<double>({block.x_row(p), 1, dictionary_.n_features}, dictionary_.template transposed<double>(),
-                   [&](Index, Index col, simd::Vec<double> acc) { simd::store(double_->x_correlation.data() + col, acc); });
+                   [&](Index, Index col, simd::Vec<double> acc) {
+                     simd::store(double_->x_correlation.data() + col, acc);
+                   });
     for (Index j = 0; j < code_stride_; ++j) double_->inverse_alpha[j] = 1.0 / block.alpha_row(p)[j];
     T* codes = block.code_row(p);
     double_->set.clear();

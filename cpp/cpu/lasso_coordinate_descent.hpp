@@ -1,5 +1,5 @@
-// Cyclic coordinate descent on the Gram matrix, row by row: sweeps over all atoms, and between them sweeps over the
-// non-zeros alone.
+// Cyclic coordinate descent on the Gram matrix, row by row: sweeps over all atoms, and between them sweeps
+// over the non-zeros alone.
 #pragma once
 
 #include "cpu/lasso_prepared.hpp"
@@ -10,8 +10,8 @@ namespace thalweg::cpu {
 template <class T, Penalty P>
 class CoordinateDescentMethod final : public LassoMethodBase<T> {
  public:
-  CoordinateDescentMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options, Index,
-                          bool)
+  CoordinateDescentMethod(const typename LassoDictionary<T>::Prepared& dictionary,
+                          const LassoOptions& options, Index, bool)
       : dictionary_(dictionary),
         options_(options),
         stride_(simd::padded<T>(dictionary.n_components)),
@@ -65,7 +65,8 @@ class CoordinateDescentMethod final : public LassoMethodBase<T> {
     if (change == 0) return;
     z[j] = next;
     for (Index i = 0; i < stride_; i += simd::lanes<T>)
-      simd::store(correlation_.data() + i, simd::load(correlation_.data() + i) - change * simd::load(row + i));
+      simd::store(correlation_.data() + i,
+                  simd::load(correlation_.data() + i) - change * simd::load(row + i));
   }
 
   const typename LassoDictionary<T>::Prepared& dictionary_;

@@ -1,7 +1,7 @@
 // What the lasso's methods share: the prepared dictionary, the normalisation, and the rows of one block.
 //
-// Inside, everything is in units in which the largest atom norm and alpha lie in [1, 2). The factors are powers of
-// two, so that scaling rounds nothing, and data of any magnitude stay clear of overflow in float32.
+// Inside, everything is in units in which the largest atom norm and alpha lie in [1, 2). The factors are
+// powers of two, so that scaling rounds nothing, and data of any magnitude stay clear of overflow in float32.
 #pragma once
 
 #include <cmath>
@@ -90,7 +90,8 @@ struct LassoDictionary<T>::Prepared {
     return packed_gram_.get([this] {
       const Buffer<T>& g = gram<T>();
       const Index stride = simd::padded<T>(n_components);
-      return cpu::PackedRight<T>(n_components, n_components, [&](Index i, Index j) { return g[i * stride + j]; });
+      return cpu::PackedRight<T>(n_components, n_components,
+                                 [&](Index i, Index j) { return g[i * stride + j]; });
     });
   }
 
@@ -141,15 +142,15 @@ template <class T>
 struct LassoBlock {
   Index feature_stride;
   Index code_stride;
-  Index count = 0;                // unfinished rows
-  Buffer<Index> row;              // (capacity,) number of the row among the samples
-  Buffer<double> x;               // (capacity, feature_stride) samples, scaled
-  Buffer<double> x_squared;       // (capacity,) ||x||^2
-  Buffer<double> x_correlation;   // (capacity,) max_j |<x, d_j>|, for the optimality residual
-  Buffer<double> alpha;           // (capacity or 1, code_stride) scaled, padded with ones
-  Index alpha_stride;             // 0 where all rows share alpha
-  Buffer<T> codes;                // (capacity, code_stride) scaled
-  Buffer<double> correlation;     // (capacity, code_stride) D (x - z D) - l2 z
+  Index count = 0;               // unfinished rows
+  Buffer<Index> row;             // (capacity,) number of the row among the samples
+  Buffer<double> x;              // (capacity, feature_stride) samples, scaled
+  Buffer<double> x_squared;      // (capacity,) ||x||^2
+  Buffer<double> x_correlation;  // (capacity,) max_j |<x, d_j>|, for the optimality residual
+  Buffer<double> alpha;          // (capacity or 1, code_stride) scaled, padded with ones
+  Index alpha_stride;            // 0 where all rows share alpha
+  Buffer<T> codes;               // (capacity, code_stride) scaled
+  Buffer<double> correlation;    // (capacity, code_stride) D (x - z D) - l2 z
   Buffer<Certificate> certificate;
   Buffer<std::int32_t> n_iter;
   Buffer<std::uint8_t> exhausted;  // the method can improve this row no further

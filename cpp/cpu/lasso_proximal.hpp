@@ -1,5 +1,6 @@
-// ISTA and FISTA on a block of rows. Shrinkage, and the momentum where it needs no restart test, are done on the
-// product's accumulators. With few features (2 n < K) two products with D cost less than one with the Gram matrix.
+// ISTA and FISTA on a block of rows. Shrinkage, and the momentum where it needs no restart test, are done on
+// the product's accumulators. With few features (2 n < K) two products with D cost less than one with the
+// Gram matrix.
 #pragma once
 
 #include "cpu/lasso_prepared.hpp"
@@ -10,8 +11,8 @@ namespace thalweg::cpu {
 template <class T, Penalty P>
 class ProximalMethod final : public LassoMethodBase<T> {
  public:
-  ProximalMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options, Index capacity,
-                 bool shared_alpha)
+  ProximalMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options,
+                 Index capacity, bool shared_alpha)
       : dictionary_(dictionary),
         options_(options),
         stride_(simd::padded<T>(dictionary.n_components)),
@@ -30,15 +31,19 @@ class ProximalMethod final : public LassoMethodBase<T> {
         factor_(capacity),
         turn_(capacity) {}
 
-  [[nodiscard]] bool starts_from_certificate() const override { return options_.warm_start && options_.tol > 0; }
+  [[nodiscard]] bool starts_from_certificate() const override {
+    return options_.warm_start && options_.tol > 0;
+  }
 
   void start(LassoBlock<T>& block) override {
     for (Index p = 0; p < (threshold_stride_ > 0 ? block.count : 1); ++p)
       for (Index j = 0; j < stride_; ++j)
-        threshold_[p * threshold_stride_ + j] = static_cast<T>(block.alpha_row(p)[j] / dictionary_.lipschitz());
+        threshold_[p * threshold_stride_ + j] =
+            static_cast<T>(block.alpha_row(p)[j] / dictionary_.lipschitz());
     for (Index p = 0; p < block.count; ++p) {
       for (Index j = 0; j < stride_; ++j)
-        code_[p * stride_ + j] = point_[p * stride_ + j] = j < dictionary_.n_components ? block.code_row(p)[j] : T(0);
+        code_[p * stride_ + j] = point_[p * stride_ + j] =
+            j < dictionary_.n_components ? block.code_row(p)[j] : T(0);
       momentum_[p] = 1.0;
     }
     load_samples(block);
@@ -124,7 +129,8 @@ class ProximalMethod final : public LassoMethodBase<T> {
               });
   }
 
-  // z+ = prox(y + c / L); y+ = z+ + factor (z+ - z), unless a restart must be decided first: then y+ holds z+ - z.
+  // z+ = prox(y + c / L); y+ = z+ + factor (z+ - z), unless a restart must be decided first: then y+ holds z+
+  // - z.
   void step(Index p, Index col, simd::Vec<T> correlation, T* next_point) {
     using V = simd::Vec<T>;
     const Index at = p * stride_ + col;

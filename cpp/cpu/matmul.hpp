@@ -1,8 +1,8 @@
 // Products with a fixed right operand, with an epilogue on the accumulators while they are in registers.
 //
 // The right operand is packed once into panels a few vectors wide. Every output element is one chain of
-// multiply-adds over the depth in increasing order, wherever the row stands: a row's result is the same bits in
-// whatever batch it comes.
+// multiply-adds over the depth in increasing order, wherever the row stands: a row's result is the same bits
+// in whatever batch it comes.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,8 @@ class PackedRight {
     for (Index first = 0; first < padded_cols_; first += panel_width) {
       const Index width = std::min<Index>(panel_width, padded_cols_ - first);
       for (Index i = 0; i < depth; ++i)
-        for (Index j = first; j < first + width; ++j) *out++ = j < cols ? static_cast<T>(element(i, j)) : T(0);
+        for (Index j = first; j < first + width; ++j)
+          *out++ = j < cols ? static_cast<T>(element(i, j)) : T(0);
     }
   }
 
@@ -53,8 +54,8 @@ class PackedRight {
 namespace detail {
 
 template <class T, int Rows, int Vectors, class Epilogue>
-[[gnu::always_inline]] inline void tile(const T* left, Index left_stride, const T* panel, Index depth, Index row,
-                                        Index col, Epilogue& epilogue) {
+[[gnu::always_inline]] inline void tile(const T* left, Index left_stride, const T* panel, Index depth,
+                                        Index row, Index col, Epilogue& epilogue) {
   constexpr int lanes = simd::lanes<T>;
   simd::Vec<T> acc[Rows][Vectors] = {};
   for (Index k = 0; k < depth; ++k) {
@@ -75,7 +76,8 @@ void panel_product(MatrixView<const T> left, const PackedRight<T>& right, Index 
   Index i = 0;
   for (; i + tile_rows <= left.rows; i += tile_rows)
     tile<T, tile_rows, Vectors>(left.row(i), left.stride, panel, right.depth(), i, col, epilogue);
-  for (; i < left.rows; ++i) tile<T, 1, Vectors>(left.row(i), left.stride, panel, right.depth(), i, col, epilogue);
+  for (; i < left.rows; ++i)
+    tile<T, 1, Vectors>(left.row(i), left.stride, panel, right.depth(), i, col, epilogue);
 }
 
 }  // namespace detail
@@ -83,7 +85,8 @@ void panel_product(MatrixView<const T> left, const PackedRight<T>& right, Index 
 // Calls epilogue(row, col, acc) for every vector of left * right; left is (rows, depth), col runs over the
 // padded columns in steps of a vector. All rows of a panel come before the next panel.
 template <class T, class Epilogue>
-void matmul(std::type_identity_t<MatrixView<const T>> left, const PackedRight<T>& right, Epilogue&& epilogue) {
+void matmul(std::type_identity_t<MatrixView<const T>> left, const PackedRight<T>& right,
+            Epilogue&& epilogue) {
   constexpr int lanes = simd::lanes<T>;
   Index col = 0;
   for (; col + PackedRight<T>::panel_width <= right.padded_cols(); col += PackedRight<T>::panel_width)

@@ -15,10 +15,12 @@ inline constexpr int sum_vectors = 8;
 namespace detail {
 
 template <class T, int Vectors, class RowAt>
-[[gnu::always_inline]] inline void sum_chunk(const T* start, const T* weights, Index count, Index col, RowAt& row_at,
-                                             T* out) {
+[[gnu::always_inline]] inline void sum_chunk(const T* start, const T* weights, Index count, Index col,
+                                             RowAt& row_at, T* out) {
   constexpr int lanes = simd::lanes<T>;
-  constexpr int chains = Vectors <= 2 ? 4 : Vectors <= 4 ? 2 : 1;  // enough independent sums to hide the latency
+  constexpr int chains = Vectors <= 2   ? 4
+                         : Vectors <= 4 ? 2
+                                        : 1;  // enough independent sums to hide the latency
   simd::Vec<T> acc[chains][Vectors] = {};
   if (start != nullptr)
     for (int v = 0; v < Vectors; ++v) acc[0][v] = simd::load(start + col + v * lanes);
@@ -41,7 +43,8 @@ template <class T, int Vectors, class RowAt>
 }
 
 template <class T, int Vectors, class RowAt>
-void sum_tail(const T* start, const T* weights, Index count, Index col, Index vectors, RowAt& row_at, T* out) {
+void sum_tail(const T* start, const T* weights, Index count, Index col, Index vectors, RowAt& row_at,
+              T* out) {
   if constexpr (Vectors > 0) {
     if (vectors >= Vectors) {
       sum_chunk<T, Vectors>(start, weights, count, col, row_at, out);
@@ -54,14 +57,16 @@ void sum_tail(const T* start, const T* weights, Index count, Index col, Index ve
 
 }  // namespace detail
 
-// out = start + sum_i weights[i] * row_at(i)[0 .. width), `width` a whole number of vectors; start may be null (0)
-// or out itself.
+// out = start + sum_i weights[i] * row_at(i)[0 .. width), `width` a whole number of vectors; start may be
+// null (0) or out itself.
 template <class T, class RowAt>
 void sum_rows(const T* start, const T* weights, Index count, Index width, RowAt&& row_at, T* out) {
   Index col = 0;
   const Index full = sum_vectors * simd::lanes<T>;
-  for (; col + full <= width; col += full) detail::sum_chunk<T, sum_vectors>(start, weights, count, col, row_at, out);
-  detail::sum_tail<T, sum_vectors / 2>(start, weights, count, col, (width - col) / simd::lanes<T>, row_at, out);
+  for (; col + full <= width; col += full)
+    detail::sum_chunk<T, sum_vectors>(start, weights, count, col, row_at, out);
+  detail::sum_tail<T, sum_vectors / 2>(start, weights, count, col, (width - col) / simd::lanes<T>, row_at,
+                                       out);
 }
 
 }  // namespace thalweg::cpu

@@ -14,19 +14,18 @@
 //   Z      (N, K)   in: the starting point where `warm_start`; out: the codes
 //   gap    (N,)     float64, the row's certificate, computed in float64 from the codes as returned:
 //                   q = 1, alpha > 0: duality gap / (1/2 ||x||^2), with the scaled residual as the dual point
-//                   q = 1, some alpha = 0: max_j dist(c_j, alpha_j d|z_j|) / max_j |<x, d_j>|, c = D (x - z D) - l2 z
-//                   q < 1: max_j |z_j - prox(z_j + c_j / L)| / max_j |z_j|
-//                   (0 for a zero row)
+//                   q = 1, some alpha = 0: max_j dist(c_j, alpha_j d|z_j|) / max_j |<x, d_j>|, c = D (x - z
+//                   D) - l2 z q < 1: max_j |z_j - prox(z_j + c_j / L)| / max_j |z_j| (0 for a zero row)
 //   n_iter (N,)     int32, iterations that the row took
 //   status (N,)     int8, see Status
 //
 // Errors: std::invalid_argument where an argument is out of range; the certificate tells the rest.
 //
-// Sources: A. Beck, M. Teboulle, A fast iterative shrinkage-thresholding algorithm, SIAM J. Imaging Sci. 2, 2009
-// (ISTA, FISTA); B. O'Donoghue, E. Candes, Adaptive restart for accelerated gradient schemes, Found. Comput. Math. 15,
-// 2015; J. Friedman et al., Pathwise coordinate optimization, Ann. Appl. Stat. 1, 2007; H. Lee et al., Efficient
-// sparse coding algorithms, NIPS 2006 (feature-sign search, of which the active-set method is a relative);
-// E. Ndiaye et al., Gap safe screening rules, JMLR 18, 2017 (the dual point).
+// Sources: A. Beck, M. Teboulle, A fast iterative shrinkage-thresholding algorithm, SIAM J. Imaging Sci. 2,
+// 2009 (ISTA, FISTA); B. O'Donoghue, E. Candes, Adaptive restart for accelerated gradient schemes, Found.
+// Comput. Math. 15, 2015; J. Friedman et al., Pathwise coordinate optimization, Ann. Appl. Stat. 1, 2007; H.
+// Lee et al., Efficient sparse coding algorithms, NIPS 2006 (feature-sign search, of which the active-set
+// method is a relative); E. Ndiaye et al., Gap safe screening rules, JMLR 18, 2017 (the dual point).
 #pragma once
 
 #include <cstdint>

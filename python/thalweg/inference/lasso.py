@@ -46,15 +46,17 @@ class EncodeInfo(NamedTuple):
     Attributes
     ----------
     gap : ndarray of shape (n_samples,), float64
-        The certificate that `criterion` names, computed in float64 from the codes as returned; 0 for a zero row.
+        The certificate that `criterion` names, computed in float64 from the codes as returned; 0 for a zero
+        row.
     n_iter : ndarray of shape (n_samples,), int32
         Iterations of the solver.
     status : ndarray of shape (n_samples,), int8
         0: `gap` is at most `tol`. 1: it is not. 2: `tol` was 0, and `max_iter` iterations were made.
     criterion : str
-        "duality gap": relative to 1/2 ||x||^2. "optimality residual" (some alpha is 0): the largest distance of a
-        correlation to its subdifferential, relative to the largest correlation of x. "fixed-point residual" (q < 1):
-        the largest change that one proximal step makes, relative to the largest coefficient.
+        "duality gap": relative to 1/2 ||x||^2. "optimality residual" (some alpha is 0): the largest distance
+        of a correlation to its subdifferential, relative to the largest correlation of x. "fixed-point
+        residual" (q < 1): the largest change that one proximal step makes, relative to the largest
+        coefficient.
     """
 
     gap: NDArray[np.float64]
@@ -81,14 +83,14 @@ class LassoSolver:
     l2 : float
         Weight of the quadratic term (elastic net).
     solver : {"auto", "active_set", "cd", "fista", "ista"}
-        "active_set": Newton steps on the atoms in use (l1 with alpha > 0 only). "cd": coordinate descent on the Gram
-        matrix. "fista", "ista": proximal gradient with step 1/L. "auto": "active_set" where it applies, else "cd";
-        "fista" where `tol` is 0.
+        "active_set": Newton steps on the atoms in use (l1 with alpha > 0 only). "cd": coordinate descent on
+        the Gram matrix. "fista", "ista": proximal gradient with step 1/L. "auto": "active_set" where it
+        applies, else "cd"; "fista" where `tol` is 0.
     max_iter : int
         Iterations per row, at the most.
     tol : float
-        A row is finished when its certificate (see `EncodeInfo`) is at most this. 0 asks for exactly `max_iter`
-        iterations.
+        A row is finished when its certificate (see `EncodeInfo`) is at most this. 0 asks for exactly
+        `max_iter` iterations.
     restart : bool
         Adaptive restart of FISTA's momentum (O'Donoghue and Candes).
     n_jobs : int or None
@@ -101,9 +103,9 @@ class LassoSolver:
 
     References
     ----------
-    A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2, 2009.
+    A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sci. 2, 2009.
     H. Lee, A. Battle, R. Raina, A. Ng, "Efficient sparse coding algorithms", NIPS 2006.
-    J. Friedman, T. Hastie, H. Hoefling, R. Tibshirani, "Pathwise coordinate optimization", Ann. Appl. Stat. 1, 2007.
+    J. Friedman et al., "Pathwise coordinate optimization", Ann. Appl. Stat. 1, 2007.
 
     Examples
     --------
@@ -131,7 +133,9 @@ class LassoSolver:
     ) -> None:
         atoms = _check.float_array(dictionary, "dictionary", ndim=2)
         if 0 in atoms.shape:
-            raise ValueError(f"dictionary: expected at least one atom and one feature, got shape {atoms.shape}")
+            raise ValueError(
+                f"dictionary: expected at least one atom and one feature, got shape {atoms.shape}"
+            )
         self.dtype: np.dtype[Any] = atoms.dtype
         self.n_components, self.n_features = atoms.shape
         self.penalty = _check.one_of(penalty, "penalty", PENALTIES)
@@ -184,7 +188,7 @@ class LassoSolver:
         return codes, info
 
     def encode_csr(self, X: Any, alpha: Any) -> tuple[Any, EncodeInfo]:
-        """Codes as a `scipy.sparse.csr_matrix`, made block by block: the dense codes are never held as a whole."""
+        """Codes as a `scipy.sparse.csr_matrix`, made block by block: dense codes are never held whole."""
         from scipy.sparse import csr_matrix
 
         samples, weights = self._open(X, alpha)
@@ -257,8 +261,10 @@ class LassoSolver:
     def _method(self, criterion: str) -> str:
         if self.solver != "auto":
             if self.solver == "active_set" and criterion != "duality gap":
-                raise ValueError("alpha: solver='active_set' needs every alpha > 0; use solver='auto' or 'cd'")
-            return self.solver
+                raise ValueError(
+                    "alpha: solver='active_set' needs every alpha > 0; use solver='auto' or 'cd'"
+                )
+            return str(self.solver)
         if self.tol == 0:
             return "fista"
         return "active_set" if criterion == "duality gap" else "cd"
@@ -269,7 +275,9 @@ class LassoSolver:
             return np.empty(shape, self.dtype)
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out: expected an ndarray, got {type(out).__name__}")
-        good = out.shape == shape and out.dtype == self.dtype and out.flags.c_contiguous and out.flags.writeable
+        good = (
+            out.shape == shape and out.dtype == self.dtype and out.flags.c_contiguous and out.flags.writeable
+        )
         if not good:
             raise ValueError(
                 f"out: expected a writeable C-contiguous {self.dtype} array of shape {shape}, "
@@ -296,13 +304,13 @@ class LassoSolver:
         if init is not None:
             start = _check.float_array(init[rows], "init", ndim=2, dtype=self.dtype)
             if start.shape != codes.shape:
-                raise ValueError(f"init: expected shape (n_samples, {self.n_components}), got {np.shape(init)}")
+                raise ValueError(
+                    f"init: expected shape (n_samples, {self.n_components}), got {np.shape(init)}"
+                )
             codes[...] = start
             options.warm_start = True
         alpha = weights[rows] if weights.shape[0] > 1 else weights
-        self._native.encode(
-            x, alpha, codes, info.gap[rows], info.n_iter[rows], info.status[rows], options
-        )
+        self._native.encode(x, alpha, codes, info.gap[rows], info.n_iter[rows], info.status[rows], options)
 
     def _options(self, criterion: str) -> Any:
         options = _cpu.LassoOptions()
@@ -353,9 +361,9 @@ def warn_unconverged(info: EncodeInfo, tol: float) -> None:
     missed = info.status == NOT_CONVERGED
     if missed.any():
         warnings.warn(
-            f"{int(missed.sum())} of {missed.size} rows did not reach tol={tol:g}: the worst {info.criterion} is "
-            f"{info.gap[missed].max():.2e} after {int(info.n_iter[missed].max())} iterations; "
-            "raise max_iter or tol",
+            f"{int(missed.sum())} of {missed.size} rows did not reach tol={tol:g}: the worst "
+            f"{info.criterion} is {info.gap[missed].max():.2e} after {int(info.n_iter[missed].max())} "
+            "iterations; raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=3,
         )
