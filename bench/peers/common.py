@@ -58,14 +58,19 @@ def photographs() -> list[np.ndarray]:
     return [im.astype(np.float64) / 255 for im in gray]
 
 
-def _cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_path(name: str, make: Callable[[], np.ndarray]) -> Path:
+    """The .npy file of this name, made if it is not there."""
     path = _CACHE / f"{name}.npy"
     if not path.exists():
         _CACHE.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npy")
         np.save(partial, make())
         partial.replace(path)
-    return np.load(path)
+    return path
+
+
+def _cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    return np.load(cached_path(name, make))
 
 
 def _make_patches(width: int, count: int) -> np.ndarray:

@@ -16,12 +16,13 @@ class _Step:
     two products with D, which is less work where n_features < n_components / 2.
     """
 
-    def __init__(self, atoms: torch.Tensor, alpha: float, gram: bool) -> None:
+    def __init__(self, atoms: torch.Tensor, alpha: float, gram: bool, lipschitz: float | None = None) -> None:
         self.atoms = atoms
         self.atoms_t = atoms.T.contiguous()
         self.gram = atoms @ self.atoms_t if gram else None
-        largest = float(torch.linalg.eigvalsh((self.atoms_t @ atoms).double())[-1]) * (1 + 1e-6)
-        self.step = 1 / largest
+        if lipschitz is None:
+            lipschitz = float(torch.linalg.eigvalsh((self.atoms_t @ atoms).double())[-1]) * (1 + 1e-6)
+        self.step = 1 / lipschitz
         self.alpha = alpha
 
     def start(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,10 +46,10 @@ class _Step:
 
 @torch.no_grad()
 def fixed_iterations(
-    x: np.ndarray, atoms: np.ndarray, alpha: float, n_iter: int, *, gram: bool
+    x: np.ndarray, atoms: np.ndarray, alpha: float, n_iter: int, *, gram: bool, lipschitz: float
 ) -> np.ndarray:
-    """`n_iter` iterations of Beck and Teboulle's FISTA from zero, for every row of x."""
-    step = _Step(torch.from_numpy(atoms), alpha, gram)
+    """`n_iter` iterations of Beck and Teboulle's FISTA with step 1 / lipschitz, from zero, for every row."""
+    step = _Step(torch.from_numpy(atoms), alpha, gram, lipschitz)
     codes = torch.empty(len(x), len(atoms), dtype=step.atoms.dtype)
     for first in range(0, len(x), CHUNK):
         xb = torch.from_numpy(x[first : first + CHUNK])
