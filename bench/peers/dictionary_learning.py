@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import spams
 
-import common
 from thalweg import MiniBatchDictionaryLearning
+
+import common
 
 N_TRAIN, N_HELD_OUT, WIDTH, N_COMPONENTS = 100_000, 2_000, 12, 256
 EVERY = 0.25  # seconds of learning between two judgements

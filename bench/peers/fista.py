@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from thalweg.inference.lasso import LassoSolver
 
 import common

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from thalweg.inference.lasso import LassoSolver
 
 from thalweg import MiniBatchDictionaryLearning, ops
+from thalweg.inference.lasso import LassoSolver
 
 THREADS = 2
 BATCH = 512

@@ -21,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 import spams
 from sklearn.decomposition import sparse_encode
+
 from thalweg.inference.lasso import LassoSolver
 
 import common
