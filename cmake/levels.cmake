@@ -35,8 +35,9 @@ function(thalweg_compile_options target level)
     target_compile_options(${target} PRIVATE $<IF:$<CXX_COMPILER_ID:MSVC>,/WX,-Werror>)
   endif()
   if(THALWEG_SANITIZE)
+    # -O1: unoptimised vector code under the sanitizers is too slow to test.
     target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=undefined
-                                             -fno-omit-frame-pointer)
+                                             -fno-omit-frame-pointer -O1 -D_GLIBCXX_ASSERTIONS)
     target_link_options(${target} PRIVATE -fsanitize=address,undefined)
   endif()
 endfunction()
