@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import spams
 
-from thalweg import MiniBatchDictionaryLearning
-
 import common
+from thalweg import MiniBatchDictionaryLearning
 
 N_TRAIN, N_HELD_OUT, WIDTH, N_COMPONENTS = 100_000, 2_000, 12, 256
 EVERY = 0.25  # seconds of learning between two judgements

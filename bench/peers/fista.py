@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.inference.lasso import LassoSolver
-
 import common
 import torch_fista
+from thalweg.inference.lasso import LassoSolver
 
 ROWS = {"8x8": 8192, "12x12": 4096, "16x16": 2048}
 BAR = {"8x8": 0.5, "12x12": None, "16x16": 0.7}  # at most this share of PyTorch's time

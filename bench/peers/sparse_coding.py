@@ -22,10 +22,9 @@ import scipy.sparse as sp
 import spams
 from sklearn.decomposition import sparse_encode
 
-from thalweg.inference.lasso import LassoSolver
-
 import common
 import torch_fista
+from thalweg.inference.lasso import LassoSolver
 
 BAR = {0.10: 0.4, 0.03: 0.3}  # at most this share of the fastest peer's time
 # A peer counts among the fastest when 99.9 % of its rows come this close to the target; LARS in float32 does
