@@ -17,6 +17,7 @@
 #include "core/buffer.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
+#include "cpu/matmul.hpp"
 #include "cpu/row_sums.hpp"
 
 namespace thalweg::cpu {
@@ -46,6 +47,25 @@ inline double duality_gap(double residual_squared, double x_residual, double l1,
   return 0.5 * residual_squared + l1 - scale * x_residual + 0.5 * scale * scale * residual_squared;
 }
 
+// The most atoms that enter in one pass over the inverse.
+inline constexpr Index max_bordered = 16;
+
+// Scratch for bordering, one per worker.
+template <class T>
+struct BorderingMemory {
+  Index stride;
+  Buffer<T> gathered;  // (max_bordered, stride) G[a, S]
+  Buffer<T> border;    // (max_bordered, stride) the vectors v
+  Buffer<T> scaled;    // (capacity, max_bordered) v / delta, transposed
+  T inverse_delta[max_bordered] = {};
+
+  explicit BorderingMemory(Index capacity)
+      : stride(simd::padded<T>(capacity + max_bordered)),
+        gathered(max_bordered * stride),
+        border(max_bordered * stride),
+        scaled((capacity + max_bordered) * max_bordered) {}
+};
+
 // S with its coefficients and the inverse Gram matrix.
 template <class T>
 class ActiveSet {
@@ -68,31 +88,57 @@ class ActiveSet {
   [[nodiscard]] T* inverse_row(Index i) const { return inverse_.data() + i * stride_; }
   void clear() { size_ = 0; }
 
-  // u = M g and the Schur complement of atom j, where g = G[j, S]. Both u and g are padded with zeros.
-  T schur(const T* gram_row, std::int32_t j, T* g, T* u) const {
-    for (Index i = 0; i < size_; ++i) g[i] = gram_row[atom_[i]];
-    for (Index i = size_; i < padded_size(); ++i) g[i] = T(0);
-    sum_rows<T>(nullptr, g, size_, padded_size(), [this](Index i) { return inverse_row(i); }, u);
-    T dot = 0;
-    for (Index i = 0; i < size_; ++i) dot += g[i] * u[i];
-    return gram_row[j] - dot;
+  // Borders the inverse with atoms, in their order, and returns how many entered. One whose Schur complement
+  // is at most `smallest` of its own square is left out. `entered` tells which.
+  //
+  // M grows by sum_b v_b v_b^T / delta_b, where v_b is 1 at the new atom and -M g_b before it. All products
+  // with M are made in one pass, and so is its update: the matrix is too large for the first-level cache.
+  Index push(const T* gram, Index gram_stride, const std::int32_t* atoms, Index count, T smallest,
+             BorderingMemory<T>& memory, bool* entered) {
+    const Index old_size = size_;
+    count = std::min({count, capacity_ - old_size, max_bordered});
+    const Index width = simd::padded<T>(old_size + count);
+    const Index row = memory.stride;
+    for (Index a = 0; a < count; ++a) {
+      T* g = memory.gathered.data() + a * row;
+      for (Index i = 0; i < old_size; ++i) g[i] = gram[atoms[a] * gram_stride + atom_[i]];
+      std::fill(g + old_size, g + width, T(0));
+    }
+    matmul<T>({memory.gathered.data(), count, old_size, row}, inverse_.data(), stride_, padded_size(),
+              [&](Index a, Index col, simd::Vec<T> acc) {
+                simd::store(memory.border.data() + a * row + col, -acc);
+              });
+    Index accepted = 0;
+    for (Index a = 0; a < count; ++a) {
+      T* v = memory.border.data() + a * row;
+      std::fill(v + old_size, v + width, T(0));
+      const T* gram_row = gram + atoms[a] * gram_stride;
+      const T delta =
+          eliminate(v, memory.gathered.data() + a * row, gram_row, atoms[a], old_size, accepted, memory);
+      entered[a] = delta > smallest * gram_row[atoms[a]];
+      if (!entered[a]) continue;
+      v[old_size + accepted] = T(1);
+      if (a != accepted) std::copy_n(v, width, memory.border.data() + accepted * row);
+      memory.inverse_delta[accepted] = T(1) / delta;
+      atom_[old_size + accepted] = atoms[a];
+      ++accepted;
+    }
+    size_ = old_size + accepted;
+    if (accepted > 0) extend(old_size, accepted, memory);
+    return accepted;
   }
 
-  // Borders the inverse with atom j: u and delta come from schur().
-  void push(std::int32_t j, T sign, double value, const T* u, T delta) {
-    const T inverse_delta = T(1) / delta;
-    add_outer(u, inverse_delta);
-    const Index k = size_;
-    if (k % simd::lanes<T> == 0)
-      for (Index i = 0; i < k; ++i) std::fill_n(inverse_row(i) + k, simd::lanes<T>, T(0));
-    T* last = inverse_row(k);
-    std::fill_n(last, simd::padded<T>(k + 1), T(0));
-    for (Index i = 0; i < k; ++i) inverse_row(i)[k] = last[i] = -u[i] * inverse_delta;
-    last[k] = inverse_delta;
-    atom_[k] = j;
-    sign_[k] = sign;
-    value_[k] = value;
-    ++size_;
+  // Atom j's coefficients u = M g on the set, and its Schur complement. g and u are padded with zeros.
+  T schur(const T* gram_row, std::int32_t j, T* g, T* u) const {
+    for (Index i = 0; i < size_; ++i) g[i] = gram_row[atom_[i]];
+    std::fill(g + size_, g + padded_size(), T(0));
+    newton_direction(g, u);
+    return gram_row[j] - dot(g, u, padded_size());
+  }
+
+  void set_coefficient(Index place, T sign, double value) {
+    sign_[place] = sign;
+    value_[place] = value;
   }
 
   // Takes place b out of the set. `direction` (size,) is projected along: it stays the Newton direction on
@@ -125,6 +171,37 @@ class ActiveSet {
   }
 
  private:
+  // v += sum_b v_b (v_b . g) / delta_b over the atoms b just accepted, which makes -v the coefficients of the
+  // atom on all before it; returns its Schur complement. g is padded with zeros.
+  T eliminate(T* v, T* g, const T* gram_row, std::int32_t atom, Index old_size, Index accepted,
+              const BorderingMemory<T>& memory) const {
+    const Index width = simd::padded<T>(old_size + accepted);
+    for (Index b = 0; b < accepted; ++b) {
+      g[old_size + b] = gram_row[atom_[old_size + b]];
+      const T* other = memory.border.data() + b * memory.stride;
+      const simd::Vec<T> factor = simd::broadcast(dot(other, g, width) * memory.inverse_delta[b]);
+      for (Index i = 0; i < width; i += simd::lanes<T>)
+        simd::store(v + i, simd::load(v + i) - factor * simd::load(other + i));
+    }
+    return gram_row[atom] + dot(v, g, width);
+  }
+
+  // M += sum_b v_b v_b^T / delta_b over the new square, whose new rows and columns begin as zeros.
+  void extend(Index old_size, Index accepted, BorderingMemory<T>& memory) {
+    const Index width = padded_size();
+    const Index old_width = simd::padded<T>(old_size);
+    for (Index i = 0; i < old_size; ++i) std::fill(inverse_row(i) + old_width, inverse_row(i) + width, T(0));
+    for (Index i = old_size; i < size_; ++i) std::fill_n(inverse_row(i), width, T(0));
+    for (Index i = 0; i < size_; ++i)
+      for (Index b = 0; b < accepted; ++b)
+        memory.scaled[i * max_bordered + b] = memory.border[b * memory.stride + i] * memory.inverse_delta[b];
+    matmul<T>({memory.scaled.data(), size_, accepted, max_bordered}, memory.border.data(), memory.stride,
+              width, [this](Index i, Index col, simd::Vec<T> acc) {
+                T* at = inverse_row(i) + col;
+                simd::store(at, simd::load(at) + acc);
+              });
+  }
+
   // M += factor * u u^T over the padded square.
   void add_outer(const T* u, T factor) {
     const Index width = padded_size();
@@ -162,8 +239,8 @@ class ActiveSetSolver {
         reference_value_(n_components, 0.0),
         in_set_(n_components, std::uint8_t(0)),
         candidate_(n_components),
-        gathered_(simd::padded<T>(capacity) + simd::lanes<T>),
-        bordered_(simd::padded<T>(capacity) + simd::lanes<T>),
+        bordering_(capacity),
+        gradient_scratch_(simd::padded<T>(capacity) + simd::lanes<T>),
         gradient_(simd::padded<T>(capacity) + simd::lanes<T>),
         direction_(simd::padded<T>(capacity) + simd::lanes<T>),
         change_(n_components + capacity),
@@ -172,13 +249,13 @@ class ActiveSetSolver {
   // Goes on from the set (whose coefficients need not be optimal) until the estimated gap is at most
   // `gap_target`. c_ref (stride,): the correlations at `ref`; x_correlation: <x, d_j>, both padded with
   // zeros.
-  ActiveSetOutcome run(ActiveSet<T>& set, const T* c_ref, const T* x_correlation, const ReferencePoint& ref,
-                       const WeightsRow<T>& weights, double gap_target, Index max_iter,
-                       std::int32_t& n_iter) {
+  ActiveSetOutcome run(ActiveSet<T>& set, const T* c_ref, const T* shift, const T* x_correlation,
+                       const ReferencePoint& ref, const WeightsRow<T>& weights, double gap_target,
+                       Index max_iter, std::int32_t& n_iter) {
     set_reference(ref);
     for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 1;
     const ActiveSetOutcome outcome =
-        iterate(set, c_ref, x_correlation, ref, weights, gap_target, max_iter, n_iter);
+        iterate(set, c_ref, shift, x_correlation, ref, weights, gap_target, max_iter, n_iter);
     for (Index i = 0; i < set.size(); ++i) in_set_[set.atom(i)] = 0;
     for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = 0.0;
     return outcome;
@@ -186,11 +263,11 @@ class ActiveSetSolver {
 
   // Atom j enters at `value`, outside any run (a warm start); false where it depends on the set.
   bool enter(ActiveSet<T>& set, std::int32_t j, double value) {
-    if (set.size() == set.capacity()) return false;
-    const T* row = gram_ + j * stride_;
-    const T delta = set.schur(row, j, gathered_.data(), bordered_.data());
-    if (!(delta > singularity * row[j])) return false;
-    set.push(j, value < 0 ? T(-1) : T(1), value, bordered_.data(), delta);
+    bool entered = false;
+    if (set.size() == set.capacity() ||
+        set.push(gram_, stride_, &j, 1, singularity, bordering_, &entered) == 0)
+      return false;
+    set.set_coefficient(set.size() - 1, value < 0 ? T(-1) : T(1), value);
     return true;
   }
 
@@ -201,6 +278,11 @@ class ActiveSetSolver {
   static constexpr T singularity = T(64) * std::numeric_limits<T>::epsilon();
   static constexpr double energy_noise = 256.0 * std::numeric_limits<T>::epsilon();
   static constexpr int patience = 8;
+  // How many violators enter at a time: those at least this share as bad as the worst, at most this share of
+  // the set's size.
+  static constexpr double admitted_above = 0.3;
+  static constexpr double admitted_share = 0.25;
+  static constexpr Index min_admitted = 8;
 
   struct Estimate {
     double energy = 0.0;
@@ -216,17 +298,19 @@ class ActiveSetSolver {
     for (Index i = 0; i < ref.count; ++i) reference_value_[ref.atom[i]] = ref.value[i];
   }
 
-  ActiveSetOutcome iterate(ActiveSet<T>& set, const T* c_ref, const T* x_correlation,
+  ActiveSetOutcome iterate(ActiveSet<T>& set, const T* c_ref, const T* shift, const T* x_correlation,
                            const ReferencePoint& ref, const WeightsRow<T>& weights, double gap_target,
                            Index max_iter, std::int32_t& n_iter) {
     constexpr double infinity = std::numeric_limits<double>::infinity();
-    const double noise = 4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * largest_size(c_ref);
+    const double noise =
+        4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * largest_size(c_ref, shift);
     double last_residual = infinity;
     double lowest = infinity;
     for (int idle = 0;;) {
       const Index changed = update_correlations(set, c_ref, ref);
-      const Violators violators = find_violators(set, weights);
-      const Estimate now = estimate(set, c_ref, x_correlation, ref, weights, changed, violators.max_ratio);
+      const Violators violators = find_violators(set, shift, weights);
+      const Estimate now =
+          estimate(set, c_ref, shift, x_correlation, ref, weights, changed, violators.max_ratio);
       // Descent is exact but for rounding: energy that grows, or stays, means that the inverse has become
       // useless.
       if (!std::isfinite(now.energy) || now.energy > lowest + energy_noise * ref.residual_squared)
@@ -235,7 +319,8 @@ class ActiveSetSolver {
       idle = now.energy < lowest - energy_noise * energy_noise * ref.residual_squared ? 0 : idle + 1;
       if (idle > patience) return ActiveSetOutcome::stalled;
       lowest = std::min(lowest, now.energy);
-      const double residual = stationarity(set, weights);
+      const double residual = stationarity(set, shift, weights);
+      for (Index i = 0; i < ref.count; ++i) correlation_[ref.atom[i]] += shift[ref.atom[i]];
       const bool has_violators = violators.max_violation > noise;
       if (!has_violators && residual >= 0.5 * last_residual) return ActiveSetOutcome::stalled;
       last_residual = has_violators ? infinity : residual;
@@ -264,11 +349,11 @@ class ActiveSetSolver {
     return changed;
   }
 
-  Violators find_violators(const ActiveSet<T>& set, const WeightsRow<T>& weights) {
+  Violators find_violators(const ActiveSet<T>& set, const T* shift, const WeightsRow<T>& weights) {
     using V = simd::Vec<T>;
     V ratio = {};
     for (Index j = 0; j < stride_; j += simd::lanes<T>) {
-      V c = simd::load(correlation_.data() + j);
+      V c = simd::load(correlation_.data() + j) + simd::load(shift + j);
       if (!positive_) c = c < 0 ? -c : c;
       const V r = c * simd::load(weights.inverse + j);
       ratio = r > ratio ? r : ratio;
@@ -288,13 +373,13 @@ class ActiveSetSolver {
     return out;
   }
 
-  [[nodiscard]] double largest_size(const T* c) const {
+  [[nodiscard]] double largest_size(const T* c_ref, const T* shift) const {
     T largest = 0;
-    for (Index j = 0; j < n_components_; ++j) largest = std::max(largest, std::abs(c[j]));
+    for (Index j = 0; j < n_components_; ++j) largest = std::max(largest, std::abs(c_ref[j] + shift[j]));
     return largest;
   }
 
-  Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* x_correlation,
+  Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* shift, const T* x_correlation,
                     const ReferencePoint& ref, const WeightsRow<T>& weights, Index changed,
                     double max_ratio) const {
     double residual_squared = ref.residual_squared;
@@ -302,7 +387,7 @@ class ActiveSetSolver {
     for (Index i = 0; i < changed; ++i) {
       const std::int32_t j = changed_atom_[i];
       const double minus_change = change_[i];
-      residual_squared += minus_change * (static_cast<double>(c_ref[j]) + correlation_[j]);
+      residual_squared += minus_change * (static_cast<double>(c_ref[j]) + correlation_[j] + 2.0 * shift[j]);
       x_residual += minus_change * x_correlation[j];
     }
     double l1 = 0.0;
@@ -312,11 +397,11 @@ class ActiveSetSolver {
   }
 
   // Fills the gradient on the set (c - alpha sign); returns its largest size relative to alpha.
-  double stationarity(const ActiveSet<T>& set, const WeightsRow<T>& weights) {
+  double stationarity(const ActiveSet<T>& set, const T* shift, const WeightsRow<T>& weights) {
     double largest = 0.0;
     for (Index i = 0; i < set.size(); ++i) {
       const std::int32_t j = set.atom(i);
-      gradient_[i] = correlation_[j] - weights.alpha[j] * set.sign(i);
+      gradient_[i] = correlation_[j] + (shift[j] - weights.alpha[j] * set.sign(i));
       largest = std::max(largest, static_cast<double>(std::abs(gradient_[i]) * weights.inverse[j]));
     }
     return largest;
@@ -324,20 +409,34 @@ class ActiveSetSolver {
 
   // Lets the worst violators in; false when none could enter.
   bool admit(ActiveSet<T>& set, const WeightsRow<T>& weights, double max_violation) {
-    const Index wanted =
-        std::max<Index>(min_admitted, static_cast<Index>(admitted_share * static_cast<double>(set.size())));
+    const auto share = static_cast<Index>(admitted_share * static_cast<double>(set.size()));
+    const Index wanted = std::clamp(share, min_admitted, max_bordered);
     const Index found = collect_candidates(static_cast<T>(admitted_above * max_violation));
     const Index count = std::min(found, wanted);
     std::partial_sort(candidate_.data(), candidate_.data() + count, candidate_.data() + found,
                       [this](std::int32_t a, std::int32_t b) {
                         return violation_[a] != violation_[b] ? violation_[a] > violation_[b] : a < b;
                       });
-    bool entered = false;
-    for (Index i = 0; i < count; ++i) {
-      const std::int32_t j = candidate_[i];
-      if (admit_one(set, weights, j, /*alone=*/i == 0)) entered = true;
-    }
-    return entered;
+    if (enter_at_zero(set, weights, count, dependence)) return true;
+    return exchange(set, weights, candidate_[0]);
+  }
+
+  bool enter_at_zero(ActiveSet<T>& set, const WeightsRow<T>& weights, Index count, T smallest) {
+    if (set.size() == set.capacity()) return false;
+    const Index first = set.size();
+    bool entered[max_bordered];
+    set.push(gram_, stride_, candidate_.data(), count, smallest, bordering_, entered);
+    for (Index place = first; place < set.size(); ++place) begin(set, weights, place, 0.0);
+    return set.size() > first;
+  }
+
+  // The coefficient and the gradient of an atom that has just entered.
+  void begin(ActiveSet<T>& set, const WeightsRow<T>& weights, Index place, double size) {
+    const std::int32_t j = set.atom(place);
+    const T sign = correlation_[j] < 0 ? T(-1) : T(1);
+    set.set_coefficient(place, sign, sign * size);
+    gradient_[place] = correlation_[j] - weights.alpha[j] * sign;
+    in_set_[j] = 1;
   }
 
   Index collect_candidates(T threshold) {
@@ -349,36 +448,20 @@ class ActiveSetSolver {
     return found;
   }
 
-  bool admit_one(ActiveSet<T>& set, const WeightsRow<T>& weights, std::int32_t j, bool alone) {
+  // Atom j is close to the span of the set. Along the line on which the correlations of S stay, the fit
+  // hardly changes and the penalty falls, until a coefficient of the set meets zero: that atom leaves, and j
+  // enters.
+  bool exchange(ActiveSet<T>& set, const WeightsRow<T>& weights, std::int32_t j) {
     const T* row = gram_ + j * stride_;
     const T sign = correlation_[j] < 0 ? T(-1) : T(1);
-    T delta = set.schur(row, j, gathered_.data(), bordered_.data());
-    double value = 0.0;
-    if (set.size() == set.capacity() || !(delta > dependence * row[j])) {
-      if (!alone) return false;
-      // Along the line on which the correlations of S stay, the energy's minimum lies here.
-      const double minimum = delta > singularity * row[j] && set.size() < set.capacity()
-                                 ? static_cast<double>(violation_[j] / delta)
-                                 : std::numeric_limits<double>::infinity();
-      value = exchange(set, sign, minimum);
-      delta = set.schur(row, j, gathered_.data(), bordered_.data());
-      if (set.size() == set.capacity() || !(delta > singularity * row[j])) return value > 0;
-    }
-    const Index place = set.size();
-    set.push(j, sign, sign * value, bordered_.data(), delta);
-    gradient_[place] = correlation_[j] - weights.alpha[j] * sign;
-    in_set_[j] = 1;
-    return true;
-  }
-
-  // Atom j is close to the span of the set: along (sign_j, -sign_j u) the fit hardly changes and the penalty
-  // falls, until a coefficient of the set meets zero. That atom leaves. Returns |z_j|; 0 where `minimum`
-  // comes first.
-  double exchange(ActiveSet<T>& set, T sign, double minimum) {
-    double step = minimum;
+    T* coefficient = direction_.data();  // of atom j on the set
+    const T delta = set.schur(row, j, gradient_scratch_.data(), coefficient);
+    double step = delta > singularity * row[j] && set.size() < set.capacity()
+                      ? static_cast<double>(violation_[j] / delta)  // the minimum on the line
+                      : std::numeric_limits<double>::infinity();
     Index blocker = -1;
     for (Index i = 0; i < set.size(); ++i) {
-      const double d = -static_cast<double>(sign) * bordered_[i];
+      const double d = -static_cast<double>(sign) * coefficient[i];
       if (d * set.sign(i) >= 0) continue;
       const double limit = -set.value(i) / d;
       if (limit < step) {
@@ -386,10 +469,16 @@ class ActiveSetSolver {
         blocker = i;
       }
     }
-    if (blocker < 0) return 0.0;
-    for (Index i = 0; i < set.size(); ++i) set.value(i) -= step * sign * bordered_[i];
-    leave(set, blocker);
-    return step;
+    if (blocker >= 0) {
+      for (Index i = 0; i < set.size(); ++i) set.value(i) -= step * sign * coefficient[i];
+      leave(set, blocker);
+    }
+    bool entered = false;
+    if (set.size() == set.capacity() ||
+        set.push(gram_, stride_, &j, 1, singularity, bordering_, &entered) == 0)
+      return blocker >= 0;
+    begin(set, weights, set.size() - 1, blocker >= 0 ? step : 0.0);
+    return true;
   }
 
   // Newton steps until one is taken in full.
@@ -421,15 +510,9 @@ class ActiveSetSolver {
     // The gradient follows the place of the last atom, as the set's own arrays do.
     gradient_[place] = gradient_[set.size() - 1];
     gradient_[set.size() - 1] = T(0);
-    set.remove(place, direction_.data(), gathered_.data());
+    set.remove(place, direction_.data(), gradient_scratch_.data());
   }
 
- public:  // tuning, while it is being tuned
-  Index min_admitted = 4;
-  double admitted_share = 0.25;
-  double admitted_above = 0.3;
-
- private:
   const T* gram_;
   Index stride_;
   Index n_components_;
@@ -439,8 +522,8 @@ class ActiveSetSolver {
   Buffer<double> reference_value_;
   Buffer<std::uint8_t> in_set_;
   Buffer<std::int32_t> candidate_;
-  Buffer<T> gathered_;
-  Buffer<T> bordered_;
+  BorderingMemory<T> bordering_;
+  Buffer<T> gradient_scratch_;
   Buffer<T> gradient_;
   Buffer<T> direction_;
   Buffer<T> change_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/lasso_active_set.hpp"
+#include "cpu/lasso_coordinate_descent.hpp"
 #include "cpu/lasso_prepared.hpp"
 
 namespace thalweg::cpu {
@@ -25,6 +26,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
         x_(capacity * dictionary.n_features),
         x_correlation_(capacity * code_stride_),
         reference_correlation_(code_stride_),
+        shift_(code_stride_, 0.0f),
         reference_atom_(dictionary.n_components),
         reference_value_(dictionary.n_components),
         alpha_((shared_alpha ? 1 : capacity) * code_stride_),
@@ -32,7 +34,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
         alpha_stride_(shared_alpha ? 0 : code_stride_),
         rounds_(capacity),
         last_gap_(capacity),
-        precise_(capacity) {
+        stage_(capacity) {
     for (Index p = 0; p < capacity; ++p) sets_.emplace_back(set_capacity_);
   }
 
@@ -57,7 +59,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     for (Index p = 0; p < block.count; ++p) {
       sets_[static_cast<std::size_t>(p)].clear();
       rounds_[p] = 0;
-      precise_[p] = 0;
+      stage_[p] = Stage::single;
       last_gap_[p] = std::numeric_limits<double>::infinity();
     }
     if (options_.warm_start) warm_start(block);
@@ -79,7 +81,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     }
     rounds_[to] = rounds_[from];
     last_gap_[to] = last_gap_[from];
-    precise_[to] = precise_[from];
+    stage_[to] = stage_[from];
   }
 
  private:
@@ -94,23 +96,48 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     }
   }
 
+  // What a row is worked on with: the inverse in float32, the inverse in float64, and, where the atoms are
+  // too close to dependence for either, coordinate descent, which nothing can break.
+  enum class Stage : std::uint8_t { single, precise, descent };
+  static constexpr Index descent_sweeps = 10;
+  // Below this a gap may well be that of the best codes that T can hold.
+  static constexpr double rounding_gap = 64.0 * std::numeric_limits<T>::epsilon();
+
+  // A stage that gains too little hands on to the next; the last one gives up.
+  void choose_stage(LassoBlock<T>& block, Index p) {
+    const double gap = block.certificate[p].gap;
+    const double enough = stage_[p] == Stage::descent ? 0.95 : 0.5;
+    if (!(gap < enough * last_gap_[p])) {
+      if (stage_[p] == Stage::single)
+        stage_[p] = Stage::precise;
+      else if (stage_[p] == Stage::precise && !(gap < rounding_gap))
+        stage_[p] = Stage::descent;
+      else
+        block.exhausted[p] = 1;
+    }
+    last_gap_[p] = gap;
+  }
+
+  CoordinateDescentMethod<T, Penalty::l1>& descent() {
+    if (!descent_)
+      descent_ = std::make_unique<CoordinateDescentMethod<T, Penalty::l1>>(dictionary_, options_, 0, false);
+    return *descent_;
+  }
+
   void advance_row(LassoBlock<T>& block, Index p) {
     auto& set = sets_[static_cast<std::size_t>(p)];
     const Certificate& certificate = block.certificate[p];
     const bool first = rounds_[p]++ == 0;
-    // A round that gains nothing has met the limits of float32 in the inverse, or of the codes' own dtype.
-    if (!first && !(certificate.gap < 0.5 * last_gap_[p])) {
-      if (precise_[p]) {
-        block.exhausted[p] = 1;
-        return;
-      }
-      precise_[p] = 1;
+    if (!first) choose_stage(block, p);
+    if (block.exhausted[p]) return;
+    if (stage_[p] == Stage::descent) {
+      descent().advance_row(block, p, descent_sweeps);
+      return;
     }
-    last_gap_[p] = first ? std::numeric_limits<double>::infinity() : certificate.gap;
     ReferencePoint ref{0, reference_atom_.data(), reference_value_.data(), certificate.residual_squared,
                        certificate.x_residual};
     const T* codes = block.code_row(p);
-    if (precise_[p]) {
+    if (stage_[p] == Stage::precise) {
       solve_in_double(block, p, ref);
       return;
     }
@@ -119,16 +146,16 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
       ref.residual_squared = ref.x_residual = block.x_squared[p];
     } else {
       take_reference(set, codes, ref);
-      const double* c = block.correlation_row(p);
-      for (Index j = 0; j < code_stride_; ++j) reference_correlation_[j] = static_cast<float>(c[j]);
+      shift_correlations(set, block, p);
       c_ref = reference_correlation_.data();
     }
     const WeightsRow<float> weights{alpha_.data() + p * alpha_stride_,
                                     inverse_alpha_.data() + p * alpha_stride_};
     const double target = 0.9 * options_.tol * 0.5 * block.x_squared[p];
-    const auto outcome = solver_.run(set, c_ref, x_correlation_.data() + p * code_stride_, ref, weights,
-                                     target, options_.max_iter, block.n_iter[p]);
-    if (outcome == ActiveSetOutcome::broken) precise_[p] = 1;
+    const auto outcome = solver_.run(set, c_ref, shift_.data(), x_correlation_.data() + p * code_stride_, ref,
+                                     weights, target, options_.max_iter, block.n_iter[p]);
+    for (Index i = 0; i < ref.count; ++i) shift_[ref.atom[i]] = 0.0f;
+    if (outcome == ActiveSetOutcome::broken) stage_[p] = Stage::precise;
     write_codes(set, ref, block.code_row(p));
   }
 
@@ -143,6 +170,18 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     }
   }
 
+  void shift_correlations(const ActiveSet<float>& set, const LassoBlock<T>& block, Index p) {
+    const double* c = block.correlation_row(p);
+    const double* alpha = block.alpha_row(p);
+    for (Index j = 0; j < code_stride_; ++j) reference_correlation_[j] = static_cast<float>(c[j]);
+    for (Index i = 0; i < set.size(); ++i) {
+      const std::int32_t j = set.atom(i);
+      if (set.value(i) == 0) continue;
+      shift_[j] = static_cast<float>(alpha[j]) * set.sign(i);
+      reference_correlation_[j] = static_cast<float>(c[j] - alpha[j] * set.sign(i));
+    }
+  }
+
   template <class S>
   void write_codes(const ActiveSet<S>& set, const ReferencePoint& ref, T* codes) {
     for (Index i = 0; i < ref.count; ++i) codes[ref.atom[i]] = T(0);
@@ -154,6 +193,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     ActiveSet<double> set;
     Buffer<double> x_correlation;
     Buffer<double> inverse_alpha;
+    Buffer<double> no_shift;
   };
 
   void solve_in_double(LassoBlock<T>& block, Index p, ReferencePoint& ref) {
@@ -163,7 +203,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
           Precise{ActiveSetSolver<double>(dictionary_.template gram<double>().data(), stride,
                                           dictionary_.n_components, set_capacity_, options_.positive),
                   ActiveSet<double>(set_capacity_), Buffer<double>(code_stride_, 0.0),
-                  Buffer<double>(code_stride_, 1.0)});
+                  Buffer<double>(code_stride_, 1.0), Buffer<double>(code_stride_, 0.0)});
     }
     matmul<double>({block.x_row(p), 1, dictionary_.n_features}, dictionary_.template transposed<double>(),
                    [&](Index, Index col, simd::Vec<double> acc) {
@@ -186,8 +226,8 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     }
     const WeightsRow<double> weights{block.alpha_row(p), double_->inverse_alpha.data()};
     const double target = 0.5 * options_.tol * 0.5 * block.x_squared[p];
-    double_->solver.run(double_->set, c_ref, double_->x_correlation.data(), ref, weights, target,
-                        options_.max_iter, block.n_iter[p]);
+    double_->solver.run(double_->set, c_ref, double_->no_shift.data(), double_->x_correlation.data(), ref,
+                        weights, target, options_.max_iter, block.n_iter[p]);
     write_codes(double_->set, ref, codes);
   }
 
@@ -200,6 +240,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
   Buffer<float> x_;
   Buffer<float> x_correlation_;
   Buffer<float> reference_correlation_;
+  Buffer<float> shift_;
   Buffer<std::int32_t> reference_atom_;
   Buffer<double> reference_value_;
   Buffer<float> alpha_;
@@ -208,7 +249,8 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
   bool weights_ready_ = false;
   Buffer<Index> rounds_;
   Buffer<double> last_gap_;
-  Buffer<std::uint8_t> precise_;
+  Buffer<Stage> stage_;
+  std::unique_ptr<CoordinateDescentMethod<T, Penalty::l1>> descent_;
   std::unique_ptr<Precise> double_;
 };
 

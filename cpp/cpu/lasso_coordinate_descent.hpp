@@ -24,19 +24,21 @@ class CoordinateDescentMethod final : public LassoMethodBase<T> {
   void move(Index, Index) override {}
 
   void advance(LassoBlock<T>& block, Index sweeps) override {
-    for (Index p = 0; p < block.count; ++p) {
-      for (Index j = 0; j < stride_; ++j) correlation_[j] = static_cast<T>(block.correlation_row(p)[j]);
-      T* z = block.code_row(p);
-      const double* alpha = block.alpha_row(p);
-      for (Index sweep = 0; sweep < sweeps; ++sweep) {
-        poll_interrupt();
-        if (options_.tol == 0 || sweep == 0)
-          sweep_all(z, alpha);
-        else
-          sweep_support(z, alpha);
-      }
-      block.n_iter[p] += static_cast<std::int32_t>(sweeps);
+    for (Index p = 0; p < block.count; ++p) advance_row(block, p, sweeps);
+  }
+
+  void advance_row(LassoBlock<T>& block, Index p, Index sweeps) {
+    for (Index j = 0; j < stride_; ++j) correlation_[j] = static_cast<T>(block.correlation_row(p)[j]);
+    T* z = block.code_row(p);
+    const double* alpha = block.alpha_row(p);
+    for (Index sweep = 0; sweep < sweeps; ++sweep) {
+      poll_interrupt();
+      if (options_.tol == 0 || sweep == 0)
+        sweep_all(z, alpha);
+      else
+        sweep_support(z, alpha);
     }
+    block.n_iter[p] += static_cast<std::int32_t>(sweeps);
   }
 
  private:

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "core/buffer.hpp"
 #include "core/simd.hpp"
@@ -54,13 +55,14 @@ class PackedRight {
 namespace detail {
 
 template <class T, int Rows, int Vectors, class Epilogue>
-[[gnu::always_inline]] inline void tile(const T* left, Index left_stride, const T* panel, Index depth,
-                                        Index row, Index col, Epilogue& epilogue) {
+[[gnu::always_inline]] inline void tile(const T* left, Index left_stride, const T* right_rows,
+                                        Index right_stride, Index depth, Index row, Index col,
+                                        Epilogue& epilogue) {
   constexpr int lanes = simd::lanes<T>;
   simd::Vec<T> acc[Rows][Vectors] = {};
   for (Index k = 0; k < depth; ++k) {
     simd::Vec<T> right[Vectors];
-    for (int v = 0; v < Vectors; ++v) right[v] = simd::load(panel + (k * Vectors + v) * lanes);
+    for (int v = 0; v < Vectors; ++v) right[v] = simd::load(right_rows + k * right_stride + v * lanes);
     for (int r = 0; r < Rows; ++r) {
       const simd::Vec<T> a = simd::broadcast(left[r * left_stride + k]);
       for (int v = 0; v < Vectors; ++v) acc[r][v] += a * right[v];
@@ -70,14 +72,37 @@ template <class T, int Rows, int Vectors, class Epilogue>
     for (int v = 0; v < Vectors; ++v) epilogue(row + r, col + v * lanes, acc[r][v]);
 }
 
+// All rows of `left` against `Vectors` columns of vectors that begin at right_rows.
 template <class T, int Vectors, class Epilogue>
-void panel_product(MatrixView<const T> left, const PackedRight<T>& right, Index col, Epilogue& epilogue) {
-  const T* panel = right.panel(col);
+void column_product(MatrixView<const T> left, const T* right_rows, Index right_stride, Index col,
+                    Epilogue& epilogue) {
   Index i = 0;
   for (; i + tile_rows <= left.rows; i += tile_rows)
-    tile<T, tile_rows, Vectors>(left.row(i), left.stride, panel, right.depth(), i, col, epilogue);
-  for (; i < left.rows; ++i)
-    tile<T, 1, Vectors>(left.row(i), left.stride, panel, right.depth(), i, col, epilogue);
+    tile<T, tile_rows, Vectors>(left.row(i), left.stride, right_rows, right_stride, left.cols, i, col,
+                                epilogue);
+  for (; i + 2 <= left.rows; i += 2)
+    tile<T, 2, Vectors>(left.row(i), left.stride, right_rows, right_stride, left.cols, i, col, epilogue);
+  if (i < left.rows)
+    tile<T, 1, Vectors>(left.row(i), left.stride, right_rows, right_stride, left.cols, i, col, epilogue);
+}
+
+// columns(vectors, col) gives where that many vectors of the right operand begin, and the stride of its rows.
+template <class T, class Columns, class Epilogue>
+void product(MatrixView<const T> left, Index padded_cols, Columns&& columns, Epilogue& epilogue) {
+  constexpr int lanes = simd::lanes<T>;
+  Index col = 0;
+  const auto next = [&]<int Vectors>(std::integral_constant<int, Vectors>) {
+    const auto [right, stride] = columns(Index{Vectors}, col);
+    column_product<T, Vectors>(left, right, stride, col, epilogue);
+    col += Vectors * lanes;
+  };
+  while (col + panel_vectors * lanes <= padded_cols) next(std::integral_constant<int, panel_vectors>{});
+  const auto rest = (padded_cols - col) / lanes;
+  if constexpr (panel_vectors > 3)
+    if (rest == 3) next(std::integral_constant<int, 3>{});
+  if constexpr (panel_vectors > 2)
+    if (rest == 2) next(std::integral_constant<int, 2>{});
+  if (rest == 1) next(std::integral_constant<int, 1>{});
 }
 
 }  // namespace detail
@@ -87,16 +112,18 @@ void panel_product(MatrixView<const T> left, const PackedRight<T>& right, Index 
 template <class T, class Epilogue>
 void matmul(std::type_identity_t<MatrixView<const T>> left, const PackedRight<T>& right,
             Epilogue&& epilogue) {
-  constexpr int lanes = simd::lanes<T>;
-  Index col = 0;
-  for (; col + PackedRight<T>::panel_width <= right.padded_cols(); col += PackedRight<T>::panel_width)
-    detail::panel_product<T, panel_vectors>(left, right, col, epilogue);
-  const auto rest = (right.padded_cols() - col) / lanes;
-  if constexpr (panel_vectors > 3)
-    if (rest == 3) detail::panel_product<T, 3>(left, right, col, epilogue);
-  if constexpr (panel_vectors > 2)
-    if (rest == 2) detail::panel_product<T, 2>(left, right, col, epilogue);
-  if (rest == 1) detail::panel_product<T, 1>(left, right, col, epilogue);
+  detail::product<T>(
+      left, right.padded_cols(),
+      [&](Index vectors, Index col) { return std::pair(right.panel(col), vectors * simd::lanes<T>); },
+      epilogue);
+}
+
+// The same with a right operand as it lies in memory, (depth, stride) with rows padded to whole vectors.
+template <class T, class Epilogue>
+void matmul(std::type_identity_t<MatrixView<const T>> left, const T* right, Index right_stride,
+            Index padded_cols, Epilogue&& epilogue) {
+  detail::product<T>(
+      left, padded_cols, [&](Index, Index col) { return std::pair(right + col, right_stride); }, epilogue);
 }
 
 }  // namespace thalweg::cpu

@@ -6,6 +6,23 @@
 
 namespace thalweg::cpu {
 
+// Inner product over whole vectors.
+template <class T>
+T dot(const T* a, const T* b, Index width) {
+  constexpr int lanes = simd::lanes<T>;
+  simd::Vec<T> sum[2] = {};
+  Index i = 0;
+  for (; i + 2 * lanes <= width; i += 2 * lanes) {
+    sum[0] += simd::load(a + i) * simd::load(b + i);
+    sum[1] += simd::load(a + i + lanes) * simd::load(b + i + lanes);
+  }
+  if (i < width) sum[0] += simd::load(a + i) * simd::load(b + i);
+  sum[0] += sum[1];
+  T total = 0;
+  for (int l = 0; l < lanes; ++l) total += sum[0][l];
+  return total;
+}
+
 #if defined(__AVX512F__)
 inline constexpr int sum_vectors = 16;
 #else
