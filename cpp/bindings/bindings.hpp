@@ -5,6 +5,9 @@
 
 namespace thalweg::bindings {
 
+void bind_dictionary(pybind11::module_& m);
 void bind_lasso(pybind11::module_& m);
+void bind_patches(pybind11::module_& m);
+void bind_rng(pybind11::module_& m);
 
 }  // namespace thalweg::bindings

@@ -37,6 +37,9 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
 #endif
   m.def("thread_count", &thalweg::thread_count, py::arg("n_jobs") = 0);
   thalweg::set_interrupt_poll(&python_interrupted);
+  thalweg::bindings::bind_dictionary(m);
   thalweg::bindings::bind_lasso(m);
+  thalweg::bindings::bind_patches(m);
+  thalweg::bindings::bind_rng(m);
   py::register_local_exception_translator(&translate);
 }

@@ -1,0 +1,42 @@
+"""Random numbers by Philox 4x32-10: functions of what they are for, (seed, stream, row, step, element).
+
+Whoever draws (models, preprocessing) names a stream; batches, threads and restarts then change nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg._native import cpu as _cpu
+
+# Streams in use. A new user of random numbers takes the next number.
+STREAM_BATCH_ORDER = 1
+STREAM_INITIAL_ATOMS = 2
+STREAM_PATCHES = 3
+STREAM_REBIRTH = 4
+
+
+def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
+    """`size` 64-bit words of the sequence (seed, stream, row, step)."""
+    out = np.empty(2 * size, np.uint32)
+    _cpu.philox_words(out, seed & (2**64 - 1), stream, row, step)
+    result: NDArray[np.uint64] = (out[0::2].astype(np.uint64) << np.uint64(32)) | out[1::2]
+    return result
+
+
+def uniform(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.float64]:
+    """`size` numbers in [0, 1), multiples of 2^-53."""
+    result: NDArray[np.float64] = (words(seed, stream, step, size, row) >> np.uint64(11)) * 2.0**-53
+    return result
+
+
+def integers(seed: int, stream: int, step: int, size: int, high: int, row: int = 0) -> NDArray[np.int64]:
+    """`size` integers in [0, high), high < 2^53; their probabilities differ by less than high / 2^53."""
+    draws = np.floor(uniform(seed, stream, step, size, row) * high).astype(np.int64)
+    return np.minimum(draws, high - 1)
+
+
+def permutation(seed: int, stream: int, step: int, n: int, row: int = 0) -> NDArray[np.int64]:
+    """A permutation of range(n)."""
+    return np.argsort(words(seed, stream, step, n, row), kind="stable").astype(np.int64)

@@ -1,0 +1,153 @@
+"""Parameter updates. For dictionary learning: sufficient statistics and the atoms' closed-form step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg import _check
+from thalweg._native import cpu as _cpu
+
+FloatArray = NDArray[Any]
+
+
+def accumulate_statistics(
+    codes: FloatArray,
+    X: FloatArray,
+    A: NDArray[np.float64],
+    B: NDArray[np.float64],
+    *,
+    decay: float = 1.0,
+    n_jobs: int | None = None,
+) -> None:
+    """A <- decay A + Z^T Z and B <- decay B + Z^T X, in place and in float64.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_components), float32 or float64
+        Z; zeros cost nothing.
+    X : ndarray of shape (n_samples, n_features)
+        Samples, of the dtype of `codes`.
+    A : ndarray of shape (n_components, n_components), float64
+    B : ndarray of shape (n_components, n_features), float64
+    decay : float
+        Weight of what was seen before.
+    n_jobs : int or None
+        Threads; the bits do not depend on their number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import accumulate_statistics
+    >>> A, B = np.zeros((2, 2)), np.zeros((2, 3))
+    >>> accumulate_statistics(np.array([[0.0, 2.0]]), np.array([[1.0, 2.0, 3.0]]), A, B)
+    >>> A.tolist(), B.tolist()
+    ([[0.0, 0.0], [0.0, 4.0]], [[0.0, 0.0, 0.0], [2.0, 4.0, 6.0]])
+    """
+    z = _check.float_array(codes, "codes", ndim=2)
+    x = _check.float_array(X, "X", ndim=2, dtype=z.dtype)
+    decay = _check.real_number(decay, "decay", minimum=0.0)
+    _cpu.accumulate_statistics(z, x, decay, A, B, _check.thread_number(n_jobs))
+
+
+def update_dictionary(
+    dictionary: FloatArray,
+    A: NDArray[np.float64],
+    B: NDArray[np.float64],
+    *,
+    positive: bool = False,
+    unit_norm: bool = False,
+    n_sweeps: int = 1,
+    n_jobs: int | None = None,
+) -> NDArray[np.bool_]:
+    """One step of every atom to its best place in the unit ball, in place.
+
+    Atom by atom, the minimiser of 1/2 tr(D^T A D) - tr(D^T B) over ||d_j|| <= 1 with the others held,
+
+        u = d_j + (B_j - A_j D) / A_jj,    d_j = u / max(1, ||u||)
+
+    Parameters
+    ----------
+    dictionary : ndarray of shape (n_components, n_features), float32 or float64, C-contiguous
+    A, B : ndarray, float64
+        Sufficient statistics, see `accumulate_statistics`.
+    positive : bool
+        Whether atoms must be non-negative.
+    unit_norm : bool
+        Whether atoms must have norm 1, where the ball would let them be shorter.
+    n_sweeps : int
+        Passes over all atoms.
+    n_jobs : int or None
+        Threads; the bits do not depend on their number.
+
+    Returns
+    -------
+    dead : ndarray of shape (n_components,), bool
+        Atoms that no sample uses, or that `positive` has emptied; they are left as they were.
+
+    References
+    ----------
+    J. Mairal, F. Bach, J. Ponce, G. Sapiro, "Online learning for matrix factorization and sparse coding",
+    JMLR 11, 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import update_dictionary
+    >>> D = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> update_dictionary(D, np.diag([4.0, 0.0]), np.array([[0.0, 8.0], [0.0, 0.0]]))
+    array([False,  True])
+    >>> D.tolist()
+    [[0.0, 1.0], [0.0, 1.0]]
+    """
+    if not isinstance(dictionary, np.ndarray) or dictionary.dtype not in (np.float32, np.float64):
+        raise TypeError("dictionary: expected a float32 or float64 ndarray, which is updated in place")
+    if not dictionary.flags.c_contiguous:
+        raise ValueError("dictionary: expected a C-contiguous array, which is updated in place")
+    dead = np.zeros(len(dictionary), np.uint8)
+    sweeps = _check.whole_number(n_sweeps, "n_sweeps", minimum=1)
+    _cpu.update_dictionary(
+        A, B, dictionary, dead, bool(positive), bool(unit_norm), sweeps, _check.thread_number(n_jobs)
+    )
+    return dead.astype(bool)
+
+
+def revive_dead_atoms(
+    dictionary: FloatArray,
+    dead: NDArray[np.bool_],
+    A: NDArray[np.float64],
+    B: NDArray[np.float64],
+    X: FloatArray,
+    codes: FloatArray,
+    *,
+    positive: bool = False,
+) -> int:
+    """Puts the worst-explained samples in the place of dead atoms, in place; returns how many were reborn.
+
+    Every dead atom takes the direction of another of the samples with the largest ||x - z D||, and its
+    statistics are cleared. Where there are more dead atoms than samples with an error, the rest stay as they
+    are.
+    """
+    places = np.flatnonzero(dead)
+    if places.size == 0:
+        return 0
+    residual = X - codes @ dictionary
+    errors = np.einsum("ij,ij->i", residual, residual, dtype=np.float64)
+    order = np.argsort(-errors, kind="stable")
+    order = order[errors[order] > 0]
+    reborn = 0
+    for place, sample in zip(places, order, strict=False):
+        atom = X[sample].astype(np.float64)
+        if positive:
+            atom = np.maximum(atom, 0.0)
+        norm = float(np.linalg.norm(atom))
+        if norm == 0.0:
+            continue
+        dictionary[place] = atom / norm
+        A[place, :] = 0.0
+        A[:, place] = 0.0
+        B[place] = 0.0
+        reborn += 1
+    return reborn
