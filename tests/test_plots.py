@@ -1,0 +1,121 @@
+"""Figures are drawn from arrays, leave pyplot alone, and refuse what they cannot draw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from thalweg import plots
+
+RNG = np.random.default_rng(0)
+
+FIGURES = {
+    "filters": lambda **o: plots.plot_filters(RNG.normal(size=(10, 6, 6)), **o),
+    "color filters": lambda **o: plots.plot_filters(RNG.normal(size=(10, 3, 6, 4)), scale="common", **o),
+    "codes": lambda **o: plots.plot_codes(RNG.normal(size=(90, 30)), **o),
+    "no codes": lambda **o: plots.plot_codes(np.zeros((2, 3), np.float32), **o),
+    "curve": lambda **o: plots.plot_curves({"objective": [3.0, 2.0, np.nan]}, y_label="objective", **o),
+    "curves": lambda **o: plots.plot_curves({"a": [3, 2], "b": [1, 2]}, x=[0.5, 1], log=True, **o),
+    "usage": lambda **o: plots.plot_atom_usage([0.0, 1.0, 0.5], **o),
+    "one atom": lambda **o: plots.plot_atom_usage([0.0], **o),
+    "pairs": lambda **o: plots.plot_reconstructions(
+        [RNG.random((8, 12)), RNG.random((9, 7, 3))], [np.zeros((8, 12)), np.full((9, 7, 3), 2.0)], **o
+    ),
+    "gaps": lambda **o: plots.plot_gaps([0.0, 1e-5, 1e-3, np.nan], tol=1e-3, **o),
+    "one gap": lambda **o: plots.plot_gaps([1e-4], **o),
+}
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_drawn_on_light_and_dark_paper(name: str) -> None:
+    light, dark = (pixels(FIGURES[name](title="a title", dark=d)) for d in (False, True))
+    assert light.std() > 1
+    assert tuple(light[0, 0, :3]) == (255, 255, 255)
+    assert dark[0, 0, :3].max() < 40
+
+
+def test_pyplot_is_left_alone() -> None:
+    code = (
+        "import sys, thalweg.plots as p\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "p.plot_gaps([1e-3])\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    before = dict(matplotlib.rcParams)
+    pixels(FIGURES["gaps"]())
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_mosaic_places_every_filter() -> None:
+    filters = RNG.normal(size=(5, 3, 2, 4))
+    picture = plots.filter_mosaic(filters, n_columns=3, border=1)
+    assert picture.shape == (2 * 3 + 1, 3 * 5 + 1, 3)
+    for i, filter_ in enumerate(filters):
+        row, column = divmod(i, 3)
+        cell = picture[row * 3 + 1 : row * 3 + 3, column * 5 + 1 : column * 5 + 5]
+        expected = 0.5 + 0.5 * filter_ / np.abs(filter_).max()
+        assert np.allclose(cell, expected.transpose(1, 2, 0))
+    assert np.all(picture[::3] == 1)
+    assert np.all(picture[4:, 11:] == 1)
+
+
+def test_mosaic_scales_together_or_apart_and_never_divides_by_zero() -> None:
+    filters = np.stack([np.zeros((2, 2)), np.eye(2), 4 * np.eye(2)])
+    each = plots.filter_mosaic(filters, n_columns=3, border=0)
+    common = plots.filter_mosaic(filters, n_columns=3, border=0, scale="common")
+    assert each[0].tolist() == [0.5, 0.5, 1.0, 0.5, 1.0, 0.5]
+    assert common[0].tolist() == [0.5, 0.5, 0.625, 0.5, 1.0, 0.5]
+
+
+def test_usage_is_sorted() -> None:
+    (patch,) = plots.plot_atom_usage([0.1, 0.3, 0.2]).axes[0].patches
+    assert np.allclose(patch.get_data().values, [30, 20, 10])
+
+
+def test_gap_histogram_counts_every_row() -> None:
+    axes = plots.plot_gaps([0.0, 1e-5, 1e-5, 1e-3, 1.0], tol=1e-3).axes[0]
+    assert axes.patches[0].get_data().values.sum() == 5
+    assert axes.get_legend().get_texts()[0].get_text() == "tolerance 0.001"
+
+
+def test_psnr() -> None:
+    assert plots.psnr(np.zeros((2, 2)), np.full((2, 2), 0.1)) == pytest.approx(20)
+    assert plots.psnr([1.0], [1.0]) == np.inf
+    with pytest.raises(ValueError, match="original's shape"):
+        plots.psnr([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plots.plot_filters(np.zeros((3, 2, 4, 4))), "filters: expected shape"),
+        (lambda: plots.plot_filters(np.zeros((0, 4, 4))), "filters: expected shape"),
+        (lambda: plots.plot_filters(np.full((1, 4, 4), np.nan)), "filters: every element"),
+        (lambda: plots.plot_filters(np.zeros((1, 4, 4)), n_columns=0), "n_columns"),
+        (lambda: plots.plot_filters(np.zeros((1, 4, 4)), scale="none"), "scale"),
+        (lambda: plots.plot_codes(np.zeros((0, 4))), "codes"),
+        (lambda: plots.plot_codes(np.zeros(4)), "codes"),
+        (lambda: plots.plot_curves({}), "curves"),
+        (lambda: plots.plot_curves({"a": [1, 2], "b": [1]}), "one length"),
+        (lambda: plots.plot_curves({"a": [np.inf]}), "infinity"),
+        (lambda: plots.plot_atom_usage([1.5]), r"shares in \[0, 1\]"),
+        (lambda: plots.plot_gaps([np.nan]), "gap"),
+        (lambda: plots.plot_gaps([-1.0]), "gap"),
+        (lambda: plots.plot_reconstructions([], []), "reconstructions"),
+        (lambda: plots.plot_reconstructions([np.zeros((2, 2))], [np.zeros((2, 3))]), "reconstructions"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
