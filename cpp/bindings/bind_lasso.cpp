@@ -20,7 +20,7 @@ BroadcastView<T> broadcast(const Array<T>& alpha, Index rows, Index cols) {
 }
 
 template <class T>
-void encode(const LassoDictionary<T>& dictionary, const Array<T>& x, const Array<T>& alpha, Array<T>& codes,
+void encode(const CodingDictionary<T>& dictionary, const Array<T>& x, const Array<T>& alpha, Array<T>& codes,
             Array<double>& gap, Array<std::int32_t>& n_iter, Array<std::int8_t>& status,
             const LassoOptions& options) {
   const auto samples = matrix(x, "X");
@@ -35,12 +35,12 @@ void encode(const LassoDictionary<T>& dictionary, const Array<T>& x, const Array
 
 template <class T>
 void bind_dictionary(py::module_& m, const char* name) {
-  py::class_<LassoDictionary<T>>(m, name)
+  py::class_<CodingDictionary<T>>(m, name)
       .def(py::init([](const Array<T>& atoms, double l2, int n_jobs) {
-             return std::make_unique<LassoDictionary<T>>(matrix(atoms, "dictionary"), l2, n_jobs);
+             return std::make_unique<CodingDictionary<T>>(matrix(atoms, "dictionary"), l2, n_jobs);
            }),
            py::arg("atoms").noconvert(), py::arg("l2"), py::arg("n_jobs"))
-      .def_property_readonly("lipschitz", &LassoDictionary<T>::lipschitz)
+      .def_property_readonly("lipschitz", &CodingDictionary<T>::lipschitz)
       .def("encode", &encode<T>, py::arg("x").noconvert(), py::arg("alpha").noconvert(),
            py::arg("codes").noconvert(), py::arg("gap").noconvert(), py::arg("n_iter").noconvert(),
            py::arg("status").noconvert(), py::arg("options"));
@@ -77,8 +77,8 @@ void bind_lasso(py::module_& m) {
       .def_readwrite("tol", &LassoOptions::tol)
       .def_readwrite("max_iter", &LassoOptions::max_iter)
       .def_readwrite("n_jobs", &LassoOptions::n_jobs);
-  bind_dictionary<float>(m, "LassoDictionary32");
-  bind_dictionary<double>(m, "LassoDictionary64");
+  bind_dictionary<float>(m, "CodingDictionary32");
+  bind_dictionary<double>(m, "CodingDictionary64");
 }
 
 }  // namespace thalweg::bindings

@@ -39,6 +39,7 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
   thalweg::set_interrupt_poll(&python_interrupted);
   thalweg::bindings::bind_dictionary(m);
   thalweg::bindings::bind_lasso(m);
+  thalweg::bindings::bind_omp(m);
   thalweg::bindings::bind_patches(m);
   thalweg::bindings::bind_rng(m);
   py::register_local_exception_translator(&translate);

@@ -1,6 +1,5 @@
 #include "kernels/lasso.hpp"
 
-#include <Eigen/Dense>
 #include <limits>
 #include <vector>
 
@@ -12,50 +11,14 @@
 
 namespace thalweg {
 
-template <class T>
-LassoDictionary<T>::Prepared::Prepared(MatrixView<const T> d, double l2_, int n_jobs_)
-    : n_components(d.rows),
-      n_features(d.cols),
-      feature_stride(simd::padded<double>(d.cols)),
-      n_jobs(n_jobs_),
-      atoms(d.rows * feature_stride, 0.0) {
-  require(d.rows > 0 && d.cols > 0, "dictionary: expected at least one atom and one feature, got shape (",
-          d.rows, ", ", d.cols, ")");
-  require(l2_ >= 0 && std::isfinite(l2_), "l2: expected a finite number >= 0, got ", l2_);
-  double largest = 0.0;
-  for (Index j = 0; j < d.rows; ++j) {
-    double norm = 0.0;
-    for (Index k = 0; k < d.cols; ++k) norm = std::hypot(norm, static_cast<double>(d(j, k)));
-    largest = std::max(largest, norm);
-  }
-  scale = unit_scale(largest);
-  l2 = l2_ * scale * scale;
-  for (Index j = 0; j < d.rows; ++j)
-    for (Index k = 0; k < d.cols; ++k) atoms[j * feature_stride + k] = static_cast<double>(d(j, k)) * scale;
-}
-
-template <class T>
-double LassoDictionary<T>::Prepared::lipschitz() const {
-  return lipschitz_.get([this] {
-    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const Eigen::Map<const Matrix, 0, Eigen::OuterStride<>> d(atoms.data(), n_components, n_features,
-                                                              Eigen::OuterStride<>(feature_stride));
-    const Matrix square = n_features <= n_components ? Matrix(d.transpose() * d) : Matrix(d * d.transpose());
-    const double largest =
-        Eigen::SelfAdjointEigenSolver<Matrix>(square, Eigen::EigenvaluesOnly).eigenvalues().maxCoeff();
-    // The margin covers the eigenvalue's own rounding; a dictionary of zeros still needs a step.
-    return std::max(largest * (1.0 + 1e-10) + l2, std::numeric_limits<double>::min());
-  });
-}
-
 namespace {
 
 template <class T>
-using MakeMethod = std::unique_ptr<LassoMethodBase<T>> (*)(const typename LassoDictionary<T>::Prepared&,
+using MakeMethod = std::unique_ptr<LassoMethodBase<T>> (*)(const typename CodingDictionary<T>::Prepared&,
                                                            const LassoOptions&, Index, bool);
 
 template <class T, class Method>
-std::unique_ptr<LassoMethodBase<T>> make(const typename LassoDictionary<T>::Prepared& d,
+std::unique_ptr<LassoMethodBase<T>> make(const typename CodingDictionary<T>::Prepared& d,
                                          const LassoOptions& options, Index capacity, bool shared_alpha) {
   return std::make_unique<Method>(d, options, capacity, shared_alpha);
 }
@@ -116,7 +79,7 @@ double exponent(Penalty penalty) {
 template <class T>
 class BlockSolver {
  public:
-  using Prepared = typename LassoDictionary<T>::Prepared;
+  using Prepared = typename CodingDictionary<T>::Prepared;
 
   BlockSolver(const Prepared& dictionary, const LassoOptions& options, Index capacity, bool shared_alpha,
               double x_scale, double alpha_scale)
@@ -373,7 +336,7 @@ double sample_scale(double alpha, double dictionary_scale) {
 
 // Everything that the threads would otherwise race to make.
 template <class T>
-void prepare(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options) {
+void prepare(const typename CodingDictionary<T>::Prepared& d, const LassoOptions& options) {
   d.template transposed<double>();
   if (options.criterion == Criterion::fixed_point_residual) d.lipschitz();
   switch (options.method) {
@@ -395,7 +358,7 @@ void prepare(const typename LassoDictionary<T>::Prepared& d, const LassoOptions&
 
 // Rows per block: enough for the products, few enough that a block's state stays in the cache.
 template <class T>
-Index block_rows(const typename LassoDictionary<T>::Prepared& d, const LassoOptions& options) {
+Index block_rows(const typename CodingDictionary<T>::Prepared& d, const LassoOptions& options) {
   if (options.method != LassoMethod::active_set) return 48;
   const Index capacity = d.l2 > 0 ? d.n_components : std::min(d.n_components, d.n_features);
   const Index bytes = capacity * (capacity + 32) * 4;
@@ -405,30 +368,8 @@ Index block_rows(const typename LassoDictionary<T>::Prepared& d, const LassoOpti
 }  // namespace
 
 template <class T>
-LassoDictionary<T>::LassoDictionary(MatrixView<const T> atoms, double l2, int n_jobs)
-    : prepared_(std::make_unique<Prepared>(atoms, l2, n_jobs)) {}
-
-template <class T>
-LassoDictionary<T>::~LassoDictionary() = default;
-
-template <class T>
-Index LassoDictionary<T>::n_components() const {
-  return prepared_->n_components;
-}
-
-template <class T>
-Index LassoDictionary<T>::n_features() const {
-  return prepared_->n_features;
-}
-
-template <class T>
-double LassoDictionary<T>::lipschitz() const {
-  return prepared_->lipschitz() / (prepared_->scale * prepared_->scale);
-}
-
-template <class T>
-void LassoDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes,
-                                const LassoReport& report, const LassoOptions& options) const {
+void CodingDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes,
+                                 const LassoReport& report, const LassoOptions& options) const {
   const Prepared& d = *prepared_;
   require(x.cols == d.n_features, "X: expected ", d.n_features, " features, as the dictionary has, got ",
           x.cols);
@@ -459,7 +400,11 @@ void LassoDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, M
   });
 }
 
-template class LassoDictionary<float>;
-template class LassoDictionary<double>;
+#define THALWEG_INSTANTIATE(T)                                                                    \
+  template void CodingDictionary<T>::encode(MatrixView<const T>, BroadcastView<T>, MatrixView<T>, \
+                                            const LassoReport&, const LassoOptions&) const;
+THALWEG_INSTANTIATE(float)
+THALWEG_INSTANTIATE(double)
+#undef THALWEG_INSTANTIATE
 
 }  // namespace thalweg

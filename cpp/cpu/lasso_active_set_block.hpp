@@ -14,7 +14,7 @@ namespace thalweg::cpu {
 template <class T>
 class ActiveSetMethod final : public LassoMethodBase<T> {
  public:
-  ActiveSetMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options,
+  ActiveSetMethod(const typename CodingDictionary<T>::Prepared& dictionary, const LassoOptions& options,
                   Index capacity, bool shared_alpha)
       : dictionary_(dictionary),
         options_(options),
@@ -231,7 +231,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     write_codes(double_->set, ref, codes);
   }
 
-  const typename LassoDictionary<T>::Prepared& dictionary_;
+  const typename CodingDictionary<T>::Prepared& dictionary_;
   const LassoOptions& options_;
   Index code_stride_;
   Index set_capacity_;

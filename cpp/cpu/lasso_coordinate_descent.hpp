@@ -10,7 +10,7 @@ namespace thalweg::cpu {
 template <class T, Penalty P>
 class CoordinateDescentMethod final : public LassoMethodBase<T> {
  public:
-  CoordinateDescentMethod(const typename LassoDictionary<T>::Prepared& dictionary,
+  CoordinateDescentMethod(const typename CodingDictionary<T>::Prepared& dictionary,
                           const LassoOptions& options, Index, bool)
       : dictionary_(dictionary),
         options_(options),
@@ -71,7 +71,7 @@ class CoordinateDescentMethod final : public LassoMethodBase<T> {
                   simd::load(correlation_.data() + i) - change * simd::load(row + i));
   }
 
-  const typename LassoDictionary<T>::Prepared& dictionary_;
+  const typename CodingDictionary<T>::Prepared& dictionary_;
   const LassoOptions& options_;
   Index stride_;
   const T* gram_;

@@ -40,7 +40,7 @@ class Lazy {
 };
 
 template <class T>
-struct LassoDictionary<T>::Prepared {
+struct CodingDictionary<T>::Prepared {
   Index n_components = 0;
   Index n_features = 0;
   Index feature_stride = 0;  // n_features, padded to vectors of double
@@ -111,7 +111,7 @@ struct LassoDictionary<T>::Prepared {
 // The Gram matrix is made row block by row block, each by the same chain of operations as any other product.
 template <class T>
 template <class S>
-Buffer<S> LassoDictionary<T>::Prepared::make_gram() const {
+Buffer<S> CodingDictionary<T>::Prepared::make_gram() const {
   const Index stride = simd::padded<S>(n_components);
   Buffer<S> gram(n_components * stride);
   const cpu::PackedRight<S>& right = transposed<S>();

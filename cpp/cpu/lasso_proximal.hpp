@@ -11,7 +11,7 @@ namespace thalweg::cpu {
 template <class T, Penalty P>
 class ProximalMethod final : public LassoMethodBase<T> {
  public:
-  ProximalMethod(const typename LassoDictionary<T>::Prepared& dictionary, const LassoOptions& options,
+  ProximalMethod(const typename CodingDictionary<T>::Prepared& dictionary, const LassoOptions& options,
                  Index capacity, bool shared_alpha)
       : dictionary_(dictionary),
         options_(options),
@@ -162,7 +162,7 @@ class ProximalMethod final : public LassoMethodBase<T> {
     }
   }
 
-  const typename LassoDictionary<T>::Prepared& dictionary_;
+  const typename CodingDictionary<T>::Prepared& dictionary_;
   const LassoOptions& options_;
   Index stride_;
   Index feature_stride_;

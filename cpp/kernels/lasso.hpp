@@ -60,10 +60,10 @@ struct LassoReport {
 
 // One dictionary, prepared: packed operands, Gram matrix, step size, each made when first needed.
 template <class T>
-class LassoDictionary {
+class CodingDictionary {
  public:
-  LassoDictionary(MatrixView<const T> atoms, double l2, int n_jobs);
-  ~LassoDictionary();
+  CodingDictionary(MatrixView<const T> atoms, double l2, int n_jobs);
+  ~CodingDictionary();
 
   [[nodiscard]] Index n_components() const;
   [[nodiscard]] Index n_features() const;
@@ -74,6 +74,7 @@ class LassoDictionary {
               const LassoOptions& options) const;
 
   struct Prepared;
+  [[nodiscard]] const Prepared& prepared() const { return *prepared_; }
 
  private:
   std::unique_ptr<Prepared> prepared_;

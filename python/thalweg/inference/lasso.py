@@ -147,7 +147,7 @@ class LassoSolver:
         self.n_threads = _check.thread_number(n_jobs)
         if self.solver == "active_set" and (self.penalty != "l1" or self.tol == 0):
             raise ValueError("solver: 'active_set' needs penalty='l1' and tol > 0")
-        kind = _cpu.LassoDictionary32 if self.dtype == np.float32 else _cpu.LassoDictionary64
+        kind = _cpu.CodingDictionary32 if self.dtype == np.float32 else _cpu.CodingDictionary64
         self._native = kind(atoms, _check.real_number(l2, "l2", minimum=0.0), self.n_threads)
 
     @property
