@@ -40,7 +40,7 @@ void bind_dictionary(py::module_& m, const char* name) {
              return std::make_unique<CodingDictionary<T>>(matrix(atoms, "dictionary"), l2, n_jobs);
            }),
            py::arg("atoms").noconvert(), py::arg("l2"), py::arg("n_jobs"))
-      .def_property_readonly("lipschitz", &CodingDictionary<T>::lipschitz)
+      .def("lipschitz", &CodingDictionary<T>::lipschitz, py::call_guard<py::gil_scoped_release>())
       .def("encode", &encode<T>, py::arg("x").noconvert(), py::arg("alpha").noconvert(),
            py::arg("codes").noconvert(), py::arg("gap").noconvert(), py::arg("n_iter").noconvert(),
            py::arg("status").noconvert(), py::arg("options"));

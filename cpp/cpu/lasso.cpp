@@ -81,18 +81,17 @@ class BlockSolver {
  public:
   using Prepared = typename CodingDictionary<T>::Prepared;
 
-  BlockSolver(const Prepared& dictionary, const LassoOptions& options, Index capacity, bool shared_alpha,
-              double x_scale, double alpha_scale)
+  BlockSolver(const Prepared& dictionary, const LassoOptions& options, Index capacity, bool shared_alpha)
       : dictionary_(dictionary),
         options_(options),
         shared_alpha_(shared_alpha),
-        x_scale_(x_scale),
-        code_scale_(x_scale / dictionary.scale),
-        alpha_scale_(alpha_scale),
         block_(capacity, dictionary.n_features, dictionary.n_components, shared_alpha),
         residual_(capacity * dictionary.feature_stride, 0.0),
         weight_(dictionary.n_components),
         support_(dictionary.n_components),
+        code_scale_(capacity),
+        best_gap_(capacity),
+        idle_(capacity),
         method_(choose<T>(options)(dictionary, options, capacity, shared_alpha)) {}
 
   void run(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report,
@@ -116,11 +115,12 @@ class BlockSolver {
 
  private:
   static constexpr Index check_interval = 10;
+  static constexpr Index patience = 20;
 
   void load(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, Index first, Index count) {
     block_.count = count;
     if (shared_alpha_ && !alpha_loaded_) {
-      load_alpha(alpha, 0, 0);
+      x_scale_ = load_alpha(alpha, 0, 0);
       alpha_loaded_ = true;
     }
     for (Index p = 0; p < count; ++p) {
@@ -128,6 +128,10 @@ class BlockSolver {
       block_.row[p] = i;
       block_.n_iter[p] = 0;
       block_.exhausted[p] = 0;
+      best_gap_[p] = std::numeric_limits<double>::infinity();
+      idle_[p] = 0;
+      if (!shared_alpha_) x_scale_ = load_alpha(alpha, i, p);
+      code_scale_[p] = x_scale_ / dictionary_.scale;
       double squared = 0.0;
       for (Index k = 0; k < dictionary_.n_features; ++k) {
         const double v = static_cast<double>(x(i, k)) * x_scale_;
@@ -135,9 +139,8 @@ class BlockSolver {
         squared += v * v;
       }
       block_.x_squared[p] = squared;
-      if (!shared_alpha_) load_alpha(alpha, i, p);
       for (Index j = 0; j < dictionary_.n_components; ++j)
-        block_.code_row(p)[j] = options_.warm_start ? static_cast<T>(codes(i, j) * code_scale_) : T(0);
+        block_.code_row(p)[j] = options_.warm_start ? static_cast<T>(codes(i, j) * code_scale_[p]) : T(0);
       if (options_.positive && options_.warm_start)
         for (Index j = 0; j < dictionary_.n_components; ++j)
           block_.code_row(p)[j] = std::max(block_.code_row(p)[j], T(0));
@@ -145,9 +148,20 @@ class BlockSolver {
     if (options_.criterion == Criterion::optimality_residual) load_correlation_scale();
   }
 
-  void load_alpha(BroadcastView<T> alpha, Index i, Index p) {
+  // Row i's weights in scaled units; returns the factor of its samples, which brings the largest into [1, 2),
+  // within limits that keep the samples themselves finite.
+  double load_alpha(BroadcastView<T> alpha, Index i, Index p) {
+    double largest = 0.0;
     for (Index j = 0; j < dictionary_.n_components; ++j)
-      block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * alpha_scale_;
+      largest = std::max(largest, static_cast<double>(alpha(i, j)));
+    const double q = exponent(options_.penalty);
+    const double wanted = std::pow(largest * std::pow(dictionary_.scale, q), 1.0 / (2.0 - q));
+    const double limit = std::ldexp(1.0, sizeof(T) == 4 ? 120 : 400);
+    const double x_scale = std::clamp(unit_scale(wanted), 1.0 / limit, limit);
+    const double factor = x_scale * x_scale * std::pow(dictionary_.scale / x_scale, q);
+    for (Index j = 0; j < dictionary_.n_components; ++j)
+      block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * factor;
+    return x_scale;
   }
 
   void load_correlation_scale() {
@@ -276,7 +290,8 @@ class BlockSolver {
     for (Index p = 0; p < block_.count; ++p) {
       const double gap = block_.certificate[p].gap;
       const bool reached = options_.tol > 0 && gap <= options_.tol;
-      const bool spent = !at_start && (block_.n_iter[p] >= options_.max_iter || block_.exhausted[p]);
+      const bool spent =
+          !at_start && (block_.n_iter[p] >= options_.max_iter || block_.exhausted[p] || is_stuck(p));
       if (reached || spent) {
         write(p, reached, codes, report);
         continue;
@@ -284,16 +299,28 @@ class BlockSolver {
       if (kept != p) {
         block_.move(p, kept);
         method_->move(p, kept);
+        code_scale_[kept] = code_scale_[p];
+        best_gap_[kept] = best_gap_[p];
+        idle_[kept] = idle_[p];
       }
       ++kept;
     }
     block_.count = kept;
   }
 
+  // Whether the row has come as far as the rounding of T lets it: small, and no better for many certificates.
+  bool is_stuck(Index p) {
+    const double gap = block_.certificate[p].gap;
+    const bool better = gap < 0.99 * best_gap_[p];
+    idle_[p] = better ? 0 : idle_[p] + 1;
+    if (better) best_gap_[p] = gap;
+    return idle_[p] >= patience && gap < 4096.0 * std::numeric_limits<T>::epsilon();
+  }
+
   void write(Index p, bool reached, MatrixView<T> codes, const LassoReport& report) const {
     const Index i = block_.row[p];
     const T* z = block_.code_row(p);
-    const double back = 1.0 / code_scale_;
+    const double back = 1.0 / code_scale_[p];
     T* out = codes.row(i);
     for (Index j = 0; j < dictionary_.n_components; ++j)
       out[j] = static_cast<T>(static_cast<double>(z[j]) * back);
@@ -307,32 +334,17 @@ class BlockSolver {
   const Prepared& dictionary_;
   const LassoOptions& options_;
   bool shared_alpha_;
-  double x_scale_;
-  double code_scale_;  // scaled codes = codes * this
-  double alpha_scale_;
+  double x_scale_ = 1.0;
   bool alpha_loaded_ = false;
   LassoBlock<T> block_;
   Buffer<double> residual_;
   Buffer<double> weight_;
   Buffer<std::int32_t> support_;
+  Buffer<double> code_scale_;  // scaled codes = codes * this
+  Buffer<double> best_gap_;
+  Buffer<Index> idle_;  // certificates since the last one that was better
   std::unique_ptr<LassoMethodBase<T>> method_;
 };
-
-template <class T>
-double largest_alpha(BroadcastView<T> alpha, Index rows, Index cols) {
-  double largest = 0.0;
-  for (Index i = 0; i < (alpha.row_stride != 0 ? rows : 1); ++i)
-    for (Index j = 0; j < (alpha.col_stride != 0 ? cols : 1); ++j)
-      largest = std::max(largest, static_cast<double>(alpha(i, j)));
-  return largest;
-}
-
-// Brings alpha into [1, 2), within limits that keep the samples themselves finite.
-template <class T>
-double sample_scale(double alpha, double dictionary_scale) {
-  const double limit = std::ldexp(1.0, sizeof(T) == 4 ? 120 : 400);
-  return std::clamp(unit_scale(alpha * dictionary_scale), 1.0 / limit, limit);
-}
 
 // Everything that the threads would otherwise race to make.
 template <class T>
@@ -382,17 +394,13 @@ void CodingDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, 
           (options.penalty == Penalty::l1 && options.criterion == Criterion::duality_gap && options.tol > 0),
       "solver: 'active_set' needs the l1 penalty, alpha > 0 and tol > 0");
   if (x.rows == 0) return;
-  const double alpha_max = largest_alpha(alpha, x.rows, d.n_components);
-  const double x_scale = sample_scale<T>(alpha_max, d.scale);
-  const double alpha_scale = x_scale * x_scale * std::pow(d.scale / x_scale, exponent(options.penalty));
   const bool shared_alpha = alpha.row_stride == 0;
   prepare<T>(d, options);
   const Index rows = block_rows<T>(d, options);
   const Index blocks = block_count(x.rows, rows);
   std::vector<std::unique_ptr<BlockSolver<T>>> solvers(
       static_cast<std::size_t>(std::min<Index>(thread_count(options.n_jobs), blocks)));
-  for (auto& solver : solvers)
-    solver = std::make_unique<BlockSolver<T>>(d, options, rows, shared_alpha, x_scale, alpha_scale);
+  for (auto& solver : solvers) solver = std::make_unique<BlockSolver<T>>(d, options, rows, shared_alpha);
   parallel_for(blocks, options.n_jobs, [&](Index block, int worker) {
     const Index first = block * rows;
     solvers[static_cast<std::size_t>(worker)]->run(x, alpha, codes, report, first,

@@ -103,17 +103,17 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
   // Below this a gap may well be that of the best codes that T can hold.
   static constexpr double rounding_gap = 64.0 * std::numeric_limits<T>::epsilon();
 
-  // A stage that gains too little hands on to the next; the last one gives up.
+  // A stage that gains too little hands on to the next.
   void choose_stage(LassoBlock<T>& block, Index p) {
     const double gap = block.certificate[p].gap;
-    const double enough = stage_[p] == Stage::descent ? 0.95 : 0.5;
-    if (!(gap < enough * last_gap_[p])) {
+    if (stage_[p] == Stage::descent) return;  // goes on as long as the driver lets it
+    if (!(gap < 0.5 * last_gap_[p])) {
       if (stage_[p] == Stage::single)
         stage_[p] = Stage::precise;
-      else if (stage_[p] == Stage::precise && !(gap < rounding_gap))
-        stage_[p] = Stage::descent;
-      else
+      else if (gap < rounding_gap)
         block.exhausted[p] = 1;
+      else
+        stage_[p] = Stage::descent;
     }
     last_gap_[p] = gap;
   }
@@ -155,7 +155,10 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     const auto outcome = solver_.run(set, c_ref, shift_.data(), x_correlation_.data() + p * code_stride_, ref,
                                      weights, target, options_.max_iter, block.n_iter[p]);
     for (Index i = 0; i < ref.count; ++i) shift_[ref.atom[i]] = 0.0f;
-    if (outcome == ActiveSetOutcome::broken) stage_[p] = Stage::precise;
+    if (outcome == ActiveSetOutcome::broken) {
+      stage_[p] = Stage::precise;
+      last_gap_[p] = std::numeric_limits<double>::infinity();
+    }
     write_codes(set, ref, block.code_row(p));
   }
 

@@ -92,7 +92,8 @@ class LassoSolver:
         A row is finished when its certificate (see `EncodeInfo`) is at most this. 0 asks for exactly
         `max_iter` iterations.
     restart : bool
-        Adaptive restart of FISTA's momentum (O'Donoghue and Candes).
+        Adaptive restart of FISTA's momentum (O'Donoghue and Candes). With solver="fista", restart=False and
+        tol=0 the iterates are Beck and Teboulle's to the letter.
     n_jobs : int or None
         Threads; None takes OpenMP's default.
 
@@ -153,7 +154,7 @@ class LassoSolver:
     @property
     def lipschitz(self) -> float:
         """L, an upper bound of the largest eigenvalue of D D^T + l2 I; 1/L is the proximal methods' step."""
-        return float(self._native.lipschitz)
+        return float(self._native.lipschitz())
 
     def encode(
         self, X: Any, alpha: Any, *, init: Any = None, out: NDArray[Any] | None = None
@@ -180,6 +181,8 @@ class LassoSolver:
         n_samples = samples.shape[0]
         codes = self._output(out, n_samples)
         criterion = self._criterion(weights)
+        if init is not None and np.shape(init) != codes.shape:
+            raise ValueError(f"init: expected shape {codes.shape}, got {np.shape(init)}")
         info = EncodeInfo(
             np.empty(n_samples), np.empty(n_samples, np.int32), np.empty(n_samples, np.int8), criterion
         )
@@ -302,12 +305,7 @@ class LassoSolver:
         x = _check.float_array(samples[rows], "X", ndim=2, dtype=self.dtype)
         options = self._options(info.criterion)
         if init is not None:
-            start = _check.float_array(init[rows], "init", ndim=2, dtype=self.dtype)
-            if start.shape != codes.shape:
-                raise ValueError(
-                    f"init: expected shape (n_samples, {self.n_components}), got {np.shape(init)}"
-                )
-            codes[...] = start
+            codes[...] = _check.float_array(init[rows], "init", ndim=2, dtype=self.dtype)
             options.warm_start = True
         alpha = weights[rows] if weights.shape[0] > 1 else weights
         self._native.encode(x, alpha, codes, info.gap[rows], info.n_iter[rows], info.status[rows], options)
