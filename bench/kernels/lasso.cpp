@@ -60,7 +60,7 @@ struct Problem {
   // Encodes everything, the preparation of the dictionary included; the worst gap.
   double encode(const thalweg::LassoOptions& options) {
     const thalweg::CodingDictionary<T> dictionary({atoms.data(), n_components, n_features}, 0.0,
-                                                 options.n_jobs);
+                                                  options.n_jobs);
     dictionary.encode({samples.data(), n_samples, n_features}, {&alpha, 0, 0},
                       {codes.data(), n_samples, n_components}, {gap.data(), n_iter.data(), status.data()},
                       options);
