@@ -130,7 +130,7 @@ def load_images(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.fromarray(np.full((4, 6, 3), 51, np.uint8)).save(pathlib.Path(folder, "a.png"))
     ...     (image,) = load_images(folder)
-    >>> image.shape, float(image.max().round(6))
+    >>> image.shape, round(float(image.max()), 6)
     ((4, 6, 3), 0.2)
     """
     images = [image for _, image in iter_images(paths, color=color, max_side=max_side, dtype=dtype)]
