@@ -1,3 +1,19 @@
 """thalweg: energy-based and latent-variable models with native kernels."""
 
+from . import datasets, plots
+from .inference.sparse_encode import sparse_encode
+from .models import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder
+from .preprocessing import Whitening
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "DictionaryLearning",
+    "MiniBatchDictionaryLearning",
+    "SparseCoder",
+    "Whitening",
+    "__version__",
+    "datasets",
+    "plots",
+    "sparse_encode",
+]

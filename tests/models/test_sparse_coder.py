@@ -1,0 +1,245 @@
+"""SparseCoder: scikit-learn's class with certificates; and what all three models share in coding."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix, issparse
+from sklearn import decomposition
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import thalweg
+from thalweg import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder, sparse_encode
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(30, 8))
+D = RNG.normal(size=(12, 8))
+D /= np.linalg.norm(D, axis=1, keepdims=True)
+
+NEW_ARGUMENTS = {
+    "SparseCoder": {"solver", "penalty", "transform_tol"},
+    "DictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol"},
+    "MiniBatchDictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol", "rho"},
+}
+
+
+def models(**arguments: Any) -> list[Any]:
+    """One of each model, able to transform."""
+    learning: dict[str, Any] = {"n_components": 12, "alpha": 0.3, "max_iter": 3, **arguments}
+    learners = [DictionaryLearning(**learning), MiniBatchDictionaryLearning(random_state=0, **learning)]
+    return [SparseCoder(D, **arguments), *(learner.fit(X) for learner in learners)]
+
+
+each_model = pytest.mark.parametrize("place", range(3), ids=["coder", "batch", "online"])
+
+
+@pytest.mark.parametrize("name", NEW_ARGUMENTS)
+def test_arguments_are_scikit_learns_and_more(name: str) -> None:
+    theirs = inspect.signature(getattr(decomposition, name)).parameters
+    ours = inspect.signature(getattr(thalweg, name)).parameters
+    assert {n: (ours[n].default, ours[n].kind) for n in theirs} == {
+        n: (p.default, p.kind) for n, p in theirs.items()
+    }
+    assert set(ours) - set(theirs) == NEW_ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("algorithm", ["lasso_lars", "lasso_cd", "lars", "omp", "threshold"])
+@pytest.mark.parametrize("split_sign", [False, True])
+def test_transform_is_scikit_learns(algorithm: str, split_sign: bool) -> None:
+    arguments: dict[str, Any] = {
+        "transform_algorithm": algorithm,
+        "transform_alpha": 0.3,
+        "transform_n_nonzero_coefs": 3,
+        "split_sign": split_sign,
+    }
+    theirs = decomposition.SparseCoder(D, **arguments).transform(X)
+    ours = SparseCoder(D, transform_tol=1e-12, **arguments).transform(X)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@each_model
+def test_transform_changes_nothing(place: int) -> None:
+    model = models(transform_algorithm="lasso_cd", transform_alpha=0.2)[place]
+    before = pickle.dumps(model)
+    model.transform(X)
+    model.encode(X, sparse_output=True, return_info=True)
+    model.inverse_transform(np.ones((2, 12)))
+    assert pickle.dumps(model) == before
+
+
+@each_model
+def test_encode_is_transform_with_a_certificate(place: int) -> None:
+    model = models(transform_algorithm="lasso_lars", transform_alpha=0.2)[place]
+    codes, info = model.encode(X, return_info=True)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    assert info.criterion == "duality gap"
+    assert info.gap.shape == info.n_iter.shape == info.status.shape == (30,)
+    assert (info.gap <= model.transform_tol).all()
+    assert (info.status == 0).all()
+    sparse = model.encode(X, sparse_output=True)
+    assert issparse(sparse)
+    np.testing.assert_array_equal(sparse.toarray(), codes)
+
+
+@each_model
+def test_out_of_iterations_warns_with_the_gap(place: int) -> None:
+    model = models()[place].set_params(
+        transform_algorithm="lasso_cd",
+        transform_alpha=1e-3,
+        solver="ista",
+        transform_max_iter=1,
+        transform_tol=1e-12,
+    )
+    with pytest.warns(ConvergenceWarning, match=r"rows did not reach tol=1e-12: the worst duality gap is \d"):
+        model.transform(X)
+
+
+@each_model
+@pytest.mark.parametrize("split_sign", [False, True])
+def test_inverse_transform_decodes(place: int, split_sign: bool) -> None:
+    model = models(split_sign=split_sign, transform_algorithm="lasso_cd", transform_alpha=0.02)[place]
+    codes = model.transform(X)
+    assert codes.shape == (30, 24 if split_sign else 12)
+    np.testing.assert_allclose(model.inverse_transform(codes), X, atol=0.2)
+    np.testing.assert_allclose(model.inverse_transform(csr_matrix(codes)), X, atol=0.2)
+    assert model.inverse_transform(codes.astype(np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match="number of components in the code is different"):
+        model.inverse_transform(codes[:, 1:])
+
+
+@each_model
+@pytest.mark.parametrize("split_sign", [False, True])
+def test_names_of_columns_count_the_columns(place: int, split_sign: bool) -> None:
+    model = models(split_sign=split_sign)[place].fit(X)
+    names = model.get_feature_names_out()
+    assert len(names) == model.transform(X).shape[1]
+    assert names[0] == f"{type(model).__name__.lower()}0"
+
+
+@each_model
+def test_positive_codes(place: int) -> None:
+    model = models(positive_code=True, transform_algorithm="lasso_lars")[place]
+    codes = model.transform(X)
+    assert codes.min() >= 0
+    assert codes.max() > 0
+
+
+@each_model
+@pytest.mark.parametrize("penalty", ["l0", "l1/2", "l2/3"])
+def test_other_penalties(place: int, penalty: str) -> None:
+    model = models(penalty=penalty, transform_algorithm="lasso_cd", transform_alpha=0.2)[place]
+    codes, info = model.encode(X, return_info=True)
+    assert info.criterion == "fixed-point residual"
+    assert 0 < np.count_nonzero(codes) < codes.size
+
+
+def test_coder_needs_no_fit_and_works_in_a_pipeline() -> None:
+    coder = SparseCoder(D.tolist(), transform_algorithm="threshold", transform_alpha=0.1)
+    np.testing.assert_array_equal(coder.transform(X), sparse_encode(X, D, algorithm="threshold", alpha=0.1))
+    assert make_pipeline(StandardScaler(), clone(coder)).fit(X).transform(X).shape == (30, 12)
+    with pytest.raises(NotFittedError):
+        DictionaryLearning().transform(X)
+    with pytest.raises(NotFittedError):
+        MiniBatchDictionaryLearning().encode(X)
+
+
+@each_model
+def test_float32_stays_and_other_kinds_become_float64(place: int) -> None:
+    for algorithm in ("lasso_cd", "omp", "threshold"):
+        model = models()[place].set_params(transform_algorithm=algorithm, transform_alpha=0.3)
+        assert model.transform(X.astype(np.float32)).dtype == np.float32
+        for kind in (np.float16, np.int32, bool):
+            assert model.transform((4 * np.abs(X)).astype(kind)).dtype == np.float64
+
+
+def bad_rows() -> dict[str, tuple[Any, type[Exception], str]]:
+    spoilt = X.copy()
+    spoilt[2, 3] = np.nan
+    return {
+        "one sample": (X[0], ValueError, "1D array"),
+        "three dimensions": (X[None], ValueError, "dim 3|3 dimensions"),
+        "no rows": (X[:0], ValueError, "0 sample"),
+        "no columns": (X[:, :0], ValueError, "0 feature"),
+        "nan": (spoilt, ValueError, "NaN"),
+        "inf": (np.where(np.isnan(spoilt), np.inf, spoilt), ValueError, "infinity"),
+        "complex": (X + 0j, ValueError, "Complex data not supported"),
+        "text": (np.full(X.shape, "a"), ValueError, "a|numeric"),
+        "sparse": (csr_matrix(X), TypeError, "[Ss]parse"),
+    }
+
+
+@each_model
+@pytest.mark.parametrize("case", bad_rows())
+def test_bad_rows_are_named(place: int, case: str) -> None:
+    rows, error, message = bad_rows()[case]
+    model = models()[place]
+    with pytest.raises(error, match=message):
+        model.transform(rows)
+    with pytest.raises(error, match=message):
+        clone(model).fit(rows)
+    if hasattr(model, "partial_fit"):
+        with pytest.raises(error, match=message):
+            clone(model).partial_fit(rows)
+
+
+@each_model
+def test_other_width_is_named(place: int) -> None:
+    with pytest.raises(ValueError, match="features"):
+        models()[place].transform(X[:, 1:])
+
+
+BAD_ARGUMENTS: dict[str, tuple[Any, type[Exception]]] = {
+    "transform_algorithm": ("lasso", ValueError),
+    "transform_n_nonzero_coefs": (0, ValueError),
+    "transform_alpha": (-1.0, ValueError),
+    "transform_max_iter": (0, ValueError),
+    "transform_tol": (-1.0, ValueError),
+    "split_sign": ("yes", ValueError),
+    "positive_code": ("yes", ValueError),
+    "solver": ("lars", ValueError),
+    "penalty": ("l2", ValueError),
+    "n_jobs": (0, ValueError),
+    "n_components": (0, ValueError),
+    "alpha": (-0.5, ValueError),
+    "max_iter": (-1, ValueError),
+    "tol": (-1e-3, ValueError),
+    "coding_tol": (0.0, ValueError),
+    "fit_algorithm": ("omp", ValueError),
+    "positive_dict": (2, ValueError),
+    "random_state": ("seed", ValueError),
+    "dict_init": (np.ones((12, 3)), ValueError),
+    "batch_size": (0, ValueError),
+    "shuffle": ("no", ValueError),
+    "rho": (-1.0, ValueError),
+    "max_no_improvement": (2.5, TypeError),
+}
+
+
+@each_model
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_bad_arguments_are_named(place: int, name: str) -> None:
+    model = models()[place]
+    if name not in model.get_params():
+        assert not isinstance(model, MiniBatchDictionaryLearning)
+        return
+    value, error = BAD_ARGUMENTS[name]
+    with pytest.raises(error, match=name):
+        clone(model).set_params(**{name: value}).fit(X)
+
+
+def test_bad_dictionaries_are_named() -> None:
+    for dictionary, error in (
+        (D[:0], ValueError),
+        (D * np.nan, ValueError),
+        (csr_matrix(D), TypeError),
+        (D[0], ValueError),
+    ):
+        with pytest.raises(error, match="dictionary"):
+            SparseCoder(dictionary).transform(X)
