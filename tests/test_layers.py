@@ -29,12 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"ops", *_KERNEL_USERS},
     "preprocessing": {"ops", *_KERNEL_USERS},
     "datasets": _LEAVES,
-    "persistence": _LEAVES,
+    "persistence": {"models", *_LEAVES},
     "plots": _LEAVES,
-    "models": {"persistence", *_PARTS, *_KERNEL_USERS},
+    "models": {*_PARTS, *_KERNEL_USERS},
     "cli": {"models", "datasets", "persistence", "plots", *_PARTS, *_KERNEL_USERS},
     "__main__": {"cli"},
-    "__init__": {"models", "datasets", "plots", *_PARTS},
+    "__init__": {"models", "datasets", "persistence", "plots", *_PARTS},
 }
 
 # C++: what the files of each folder may include of the project.
