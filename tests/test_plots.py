@@ -20,7 +20,9 @@ FIGURES = {
     "codes": lambda **o: plots.plot_codes(RNG.normal(size=(90, 30)), **o),
     "no codes": lambda **o: plots.plot_codes(np.zeros((2, 3), np.float32), **o),
     "curve": lambda **o: plots.plot_curves({"objective": [3.0, 2.0, np.nan]}, y_label="objective", **o),
-    "curves": lambda **o: plots.plot_curves({"a": [3, 2], "b": [1, 2]}, x=[0.5, 1], log=True, **o),
+    "curves": lambda **o: plots.plot_curves(
+        {"a": [3, 2], "b": [1, 2]}, x=[0.5, 1], log=True, faint=["a"], **o
+    ),
     "usage": lambda **o: plots.plot_atom_usage([0.0, 1.0, 0.5], **o),
     "one atom": lambda **o: plots.plot_atom_usage([0.0], **o),
     "pairs": lambda **o: plots.plot_reconstructions(
@@ -84,7 +86,7 @@ def test_usage_is_sorted() -> None:
 
 
 def test_gap_histogram_counts_every_row() -> None:
-    axes = plots.plot_gaps([0.0, 1e-5, 1e-5, 1e-3, 1.0], tol=1e-3).axes[0]
+    axes = plots.plot_gaps([-1e-15, 1e-5, 1e-5, 1e-3, 1.0], tol=1e-3).axes[0]
     assert axes.patches[0].get_data().values.sum() == 5
     assert axes.get_legend().get_texts()[0].get_text() == "tolerance 0.001"
 

@@ -25,7 +25,8 @@ _LINES = (
     ("#2166ac", "#c2571a", "#2e8b57", "#8a4fa3"),
     ("#6aaef0", "#f0975a", "#62c18e", "#c08fd9"),
 )
-_SMALLEST_GAP = 1e-17  # where gaps of 0 are drawn on a logarithmic axis
+_SMALLEST_GAP = 1e-16  # where gaps of 0 are drawn on a logarithmic axis
+_ROUNDING = 1e-12  # a difference of nearly equal numbers, so a gap may fall below 0 by this much
 
 
 def filter_mosaic(
@@ -146,6 +147,7 @@ def plot_curves(
     x_label: str = "step",
     y_label: str = "",
     log: bool = False,
+    faint: Sequence[str] = (),
     title: str = "",
     dark: bool = False,
 ) -> Figure:
@@ -160,6 +162,8 @@ def plot_curves(
     x_label, y_label : str
     log : bool, default=False
         A logarithmic vertical axis.
+    faint : sequence of str, default=()
+        Names of curves that are drawn pale, as a background to the others.
     title, dark
         As in `plot_filters`.
 
@@ -177,8 +181,10 @@ def plot_curves(
     figure = _figure(8.0, 3.4, dark)
     axes = figure.add_subplot()
     for i, (name, line) in enumerate(lines.items()):
+        width, opacity = (0.8, 0.45) if name in faint else (1.8, 1.0)
         marker = "o" if len(line) == 1 else None
-        axes.plot(places, line, color=_LINES[dark][i % 4], linewidth=1.6, marker=marker, label=name)
+        color = _LINES[dark][i % 4]
+        axes.plot(places, line, color=color, linewidth=width, alpha=opacity, marker=marker, label=name)
     if log:
         axes.set_yscale("log")
     if len(lines) > 1:
@@ -276,8 +282,8 @@ def plot_gaps(
     """
     gaps = _vector(gap, "gap", allow_nan=True)
     gaps = gaps[~np.isnan(gaps)]
-    if not len(gaps) or gaps.min() < 0:
-        raise ValueError("gap: expected at least one number, all >= 0")
+    if not len(gaps) or gaps.min() < -_ROUNDING:
+        raise ValueError("gap: expected at least one number, all >= 0 but for rounding")
     exponents = np.log10(np.maximum(gaps, _SMALLEST_GAP))
     low, high = np.floor(exponents.min()), np.floor(exponents.max()) + 1
     figure = _figure(8.0, 3.0, dark)
@@ -287,7 +293,7 @@ def plot_gaps(
     axes.set_xscale("log")
     if tol is not None and real_number(tol, "tol", minimum=0.0) > 0:
         axes.axvline(tol, color=_LINES[dark][1], linewidth=1.4, label=f"tolerance {tol:g}")
-        axes.legend(frameon=False, labelcolor=_INK[dark], loc="upper left")
+        axes.legend(frameon=False, labelcolor=_INK[dark], loc="upper center")
     _dress(axes, dark, title=title, x_label=label, y_label="rows")
     _grid(axes, dark)
     return figure
