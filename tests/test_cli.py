@@ -1,0 +1,494 @@
+"""The command line end to end on small photographs: results, Ctrl-C, resume, and one line for every fault."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from PIL import Image
+
+from thalweg import SparseCoder, datasets
+from thalweg.cli import learn, main, patch_model, report
+from thalweg.cli.arguments import parser
+from thalweg.cli.codes import CodesFile
+from thalweg.cli.patch_model import PatchModel
+from thalweg.cli.report import Comparison, _comparisons
+from thalweg.persistence import save_model
+from thalweg.preprocessing import PatchGrid
+
+SMALL = [
+    *("--patch-size", "4", "--n-components", "20", "--n-patches", "300"),
+    *("--batch-size", "50", "--epochs", "4", "--quiet"),
+]
+
+
+def photograph(seed: int, shape: tuple[int, ...] = (40, 56, 3)) -> Image.Image:
+    """Smooth blobs with edges."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    total = np.zeros(shape)
+    for _ in range(12):
+        angle, offset = rng.uniform(0, np.pi), rng.uniform(-20, 60)
+        side = np.cos(angle) * x + np.sin(angle) * y > offset
+        total += side.reshape(shape[:2] + (1,) * (len(shape) - 2)) * rng.normal(size=shape[2:])
+    total = (total - total.min()) / np.ptp(total)
+    return Image.fromarray((255 * total).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(3):
+        photograph(i).save(folder / f"p{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "run"
+    assert main(["learn", "sparse-coding", str(photos), "--out", str(out), *SMALL]) == 0
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of a small run's time; those of `finished`, which is made before this, are drawn."""
+    monkeypatch.setattr(report, "_figure", lambda draw, words: f"<picture>{words}</picture>")
+
+
+def state(out: Path) -> dict[str, np.ndarray]:
+    return PatchModel.load(out / "model.safetensors").learner._get_state()[0]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], arguments: list[object]) -> str:
+    """The one line that a command ends with, in exit code 2."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("thalweg: ")
+    return lines[0]
+
+
+def test_learning_leaves_all_results(finished: Path) -> None:
+    names = {p.name for p in finished.iterdir()}
+    assert names == {"model.safetensors", "atoms.png", "metrics.json", "report.html"}
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["finished"] is True
+    assert metrics["n_steps"] == 24
+    assert metrics["history"]["step"] == list(range(1, 25))
+    assert np.mean(metrics["history"]["objective"][-6:]) < np.mean(metrics["history"]["objective"][:6])
+    assert metrics["held_out"]["worst_gap"] <= metrics["held_out"]["tolerance"]
+    assert set(metrics["psnr"]) == {"p0.png", "p1.png", "p2.png"}
+    with Image.open(finished / "atoms.png") as picture:
+        assert picture.width > 500
+
+
+def test_the_report_needs_nothing_else(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    sources = re.findall(r'(?:src|srcset|href)="([^"]{0,40})', page)
+    assert len(sources) == 1 + 3 * 2 + 3 * 2
+    assert all(s.startswith("data:image/") for s in sources)
+    assert "http" not in page
+    assert "<script" not in page
+    for title in ("Atoms", "Objective over time", "How often", "Originals and rec", "Optimality gaps"):
+        assert title in page
+
+
+def test_names_of_files_are_escaped_in_the_report() -> None:
+    image = np.zeros((4, 4))
+    page = _comparisons([Comparison('<b>"x', image, image)])
+    assert "<b>" not in page
+    assert "&lt;b&gt;&quot;x" in page
+
+
+class Interrupting(learn._Recorder):
+    """Presses Ctrl-C after seven steps."""
+
+    def __call__(self, step: dict[str, object]) -> None:
+        super().__call__(step)
+        if step["i"] == 6:
+            raise KeyboardInterrupt
+
+
+def interrupted_run(photos: Path, out: Path, *options: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learn, "_Recorder", Interrupting)
+        return main(["learn", "sparse-coding", str(photos), "--out", str(out), *SMALL, *options])
+
+
+def test_resume_goes_on_bit_for_bit(
+    photos: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert interrupted_run(photos, tmp_path, "--threads", "1") == 130
+    assert f"--out {tmp_path} --resume" in capsys.readouterr().err
+    assert "was interrupted after 7 steps" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "metrics.json").read_text())["n_steps"] == 7
+    resume = ["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]
+    assert main([*resume, "--threads", "2"]) == 0
+    unbroken, resumed = state(finished), state(tmp_path)
+    for name, tensor in unbroken.items():
+        assert np.array_equal(tensor, resumed[name], equal_nan=True), name
+    objectives = [json.loads((o / "metrics.json").read_text())["history"] for o in (finished, tmp_path)]
+    assert objectives[0]["objective"] == objectives[1]["objective"]
+    assert "interrupted" not in (tmp_path / "report.html").read_text()
+    assert main(resume) == 0
+    assert np.array_equal(state(tmp_path)["components_"], unbroken["components_"])
+
+
+def test_more_epochs_can_be_learnt(photos: Path, tmp_path: Path) -> None:
+    longer, extended = tmp_path / "longer", tmp_path / "extended"
+    command = ["learn", "sparse-coding", str(photos), *SMALL, "--out"]
+    assert main([*command, str(longer), "--epochs", "6"]) == 0
+    assert main([*command, str(extended), "--epochs", "5"]) == 0
+    assert (
+        main(["learn", "sparse-coding", "--out", str(extended), "--resume", "--epochs", "6", "--quiet"]) == 0
+    )
+    assert np.array_equal(state(longer)["components_"], state(extended)["components_"])
+
+
+def test_an_unfinished_run_is_not_lost(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted_run(photos, tmp_path)
+    command = ["learn", "sparse-coding", photos, "--out", tmp_path, *SMALL]
+    assert "--resume, or start anew with --overwrite" in complaint(capsys, command)
+    assert "--alpha 0.7: the run" in complaint(capsys, [*command, "--resume", "--alpha", "0.7"])
+    other = ["learn", "sparse-coding", photos / "p0.png", "--out", tmp_path, *SMALL, "--resume"]
+    assert "other photographs" in complaint(capsys, other)
+    assert main([*map(str, command), "--overwrite"]) == 0
+    (tmp_path / "model.safetensors").write_text("spoiled")
+    assert "--overwrite replaces it" in complaint(capsys, command)
+
+
+def test_changed_photographs_are_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photograph(0).save(tmp_path / "a.png")
+    interrupted_run(tmp_path / "a.png", tmp_path / "run")
+    photograph(1).save(tmp_path / "a.png")
+    command = ["learn", "sparse-coding", "--out", tmp_path / "run", "--resume", "--quiet"]
+    assert "have changed" in complaint(capsys, command)
+
+
+def test_another_build_is_noted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_run(photos, tmp_path)
+    here = learn.build()
+    monkeypatch.setattr(learn, "build", lambda: {**here, "instruction_set": "v9"})
+    assert main(["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]) == 0
+    assert f"instruction_set {here['instruction_set']} -> v9" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "metrics.json").read_text())["builds"]) == 2
+
+
+def test_sigint_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "thalweg", "learn", "sparse-coding", str(photos), "--out", str(tmp_path)),
+        *("--patch-size", "4", "--n-components", "20", "--n-patches", "300", "--batch-size", "50"),
+        *("--epochs", "1000000", "--checkpoint-every", "0.05"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "model.safetensors").exists() and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "objective" in errors  # in the progress bar
+    assert "--resume" in errors
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["finished"] is False
+    assert metrics["n_steps"] == PatchModel.load(tmp_path / "model.safetensors").learner.n_steps_
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_an_interrupt_before_the_first_step_is_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learn, "_draw", interrupt)
+    assert main(["learn", "sparse-coding", str(photos), "--out", str(tmp_path), *SMALL]) == 130
+    assert capsys.readouterr().err == "thalweg: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--color", "--whitening", "none"],
+        ["--color", "--dtype", "float64"],
+        ["--penalty", "l0", "--alpha", "0.2"],
+        ["--max-side", "20"],
+    ],
+    ids=lambda o: "".join(o),
+)
+def test_options(photos: Path, tmp_path: Path, options: list[str]) -> None:
+    command = ["learn", "sparse-coding", str(photos), "--out", str(tmp_path / "run"), *SMALL]
+    assert main([*command, *options]) == 0
+    model = PatchModel.load(tmp_path / "run" / "model.safetensors")
+    channels = 3 if "--color" in options else 1
+    assert model.learner.components_.shape == (20, 16 * channels)
+    assert model.learner.components_.dtype == ("float64" if "float64" in options else "float32")
+    codes = tmp_path / "codes.npz"
+    path = str(tmp_path / "run" / "model.safetensors")
+    assert main(["encode", path, str(photos), "--alpha", "0.001", "--out", str(codes), "--quiet"]) == 0
+    assert main(["reconstruct", str(codes), "--model", path, "--out", str(tmp_path)]) == 0
+    (original,) = datasets.load_images(photos / "p1.png", color="--color" in options)
+    (back,) = datasets.load_images(tmp_path / "p1.png")
+    assert np.abs(back - original).mean() < 0.06
+
+
+@pytest.fixture(scope="module")
+def codes(photos: Path, finished: Path) -> Path:
+    path = finished.parent / "codes.npz"
+    model = str(finished / "model.safetensors")
+    assert main(["encode", model, str(photos), "--alpha", "0.05", "--out", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_codes_are_a_sparse_matrix_with_the_patch_grid(codes: Path, finished: Path) -> None:
+    matrix = scipy.sparse.load_npz(codes)
+    grid = PatchGrid((40, 56), (4, 4), 2)
+    assert matrix.shape == (3 * grid.n_patches, 20)
+    assert 0 < matrix.nnz < matrix.shape[0] * matrix.shape[1]
+    file = CodesFile.load(codes)
+    assert file.grids == [grid] * 3
+    assert [Path(name).name for name in file.names] == ["p0.png", "p1.png", "p2.png"]
+    assert file.means.shape == (matrix.shape[0], 1)
+    assert file.gap.max() <= 1e-4
+
+
+def test_images_come_back_with_their_psnr(
+    codes: Path, finished: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(finished / "model.safetensors")
+    assert main(["reconstruct", str(codes), "--model", model, "--out", str(tmp_path)]) == 0
+    printed = [float(line.split()[-2]) for line in capsys.readouterr().out.splitlines()]
+    assert len(printed) == 3
+    for i, decibels in enumerate(printed):
+        pair = [datasets.load_images(f / f"p{i}.png", color=False)[0] for f in (photos, tmp_path)]
+        assert decibels == pytest.approx(-10 * np.log10(np.mean((pair[0] - pair[1]) ** 2)), abs=0.01)
+        assert decibels > 20
+
+
+def test_originals_that_are_gone_and_names_that_clash(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / folder / "same.png" for folder in "ab"]
+    for i, path in enumerate(paths):
+        path.parent.mkdir()
+        photograph(i, (20 + i, 24)).save(path)
+    model, out = str(finished / "model.safetensors"), str(tmp_path / "codes.npz")
+    assert main(["encode", model, *map(str, paths), "--out", out, "--quiet", "--step", "3"]) == 0
+    paths[0].unlink()
+    capsys.readouterr()
+    assert main(["reconstruct", out, "--model", model, "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(tmp_path / "same.png")
+    assert lines[1].startswith(f"{tmp_path / 'same-2.png'}  PSNR ")
+    assert [datasets.load_images(tmp_path / n)[0].shape for n in ("same.png", "same-2.png")] == [
+        (20, 24),
+        (21, 24),
+    ]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+@pytest.mark.parametrize("rows", [1, 40, 100])
+def test_bands_of_patches_do_not_show(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, step: int, rows: int
+) -> None:
+    model = PatchModel.load(finished / "model.safetensors")
+    image = np.asarray(photograph(5, (25, 31)), np.float32) / 255
+    whole = model.encode_image(image, step)
+    monkeypatch.setattr(patch_model, "_BLOCK_ROWS", rows)
+    parts = model.encode_image(image, step)
+    assert parts.codes.shape == (whole.grid.n_patches, 20)
+    assert np.allclose(parts.codes.toarray(), whole.codes.toarray(), atol=1e-3)
+    assert np.array_equal(parts.means, whole.means)
+    assert np.allclose(
+        model.decode_image(parts.codes, parts.means, parts.grid),
+        model.decode_image(whole.codes, whole.means, whole.grid),
+        atol=1e-3,
+    )
+
+
+def test_show_and_info(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "atoms.png"
+    assert main(["show", str(finished / "model.safetensors"), "--out", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    assert "20 of 4 x 4 pixels, gray, float32" in printed
+    assert "24 steps" in printed
+    assert picture.read_bytes() == (finished / "atoms.png").read_bytes()
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("thalweg", "instruction set", "threads", "compiler", "OpenMP", "CUDA"):
+        assert re.search(rf"^{word} +\S", printed, re.M)
+
+
+def test_unreadable_photographs_are_named_and_skipped(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.png").write_text("no image")
+    photograph(0, (3, 50)).save(tmp_path / "flat.png")
+    command = ["learn", "sparse-coding", tmp_path, photos, "--out", tmp_path / "run", *SMALL]
+    assert main([str(c) for c in command]) == 0
+    errors = capsys.readouterr().err
+    assert "bad.png: skipped" in errors
+    assert "flat.png: skipped, for it is smaller than a patch" in errors
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["n_patches"] == 300
+    assert len(metrics["photographs"]) == 3
+
+
+def test_faults_of_learning(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "empty").mkdir()
+    start = ["learn", "sparse-coding"]
+    assert "file" in complaint(capsys, [*start, photos, "--out", tmp_path / "file"])
+    assert "file" in complaint(capsys, [*start, photos, "--out", tmp_path / "file" / "below"])
+    if sys.platform == "linux":  # where nobody, root included, may make a folder
+        assert "/proc/run: " in complaint(capsys, [*start, photos, "--out", "/proc/run"])
+    out = ["--out", tmp_path / "run", *SMALL]
+    assert "no PNG, JPEG or TIFF" in complaint(capsys, [*start, tmp_path / "empty", *out])
+    assert "nowhere: no such file" in complaint(capsys, [*start, tmp_path / "nowhere", *out])
+    assert "there is no" in complaint(capsys, [*start, *out, "--resume"])
+    assert "--n-components 301" in complaint(capsys, [*start, photos, *out, "--n-components", "301"])
+    photograph(0, (3, 3)).save(tmp_path / "tiny.png")
+    assert main([str(a) for a in [*start, tmp_path / "tiny.png", *out]]) == 2
+    assert "none of the photographs" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
+    try:
+        line = complaint(capsys, ["learn", "sparse-coding", photos, "--out", tmp_path, *SMALL])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert "model.safetensors cannot be written" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "Permission" in complaint(
+            capsys, ["learn", "sparse-coding", photos, "--out", tmp_path / "run"]
+        )
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_faults_of_models_and_codes(
+    photos: Path, finished: Path, codes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = finished / "model.safetensors"
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(model.read_bytes()[:-3])
+    for command in (["show"], ["encode"]):
+        rest = [photos] if command == ["encode"] else []
+        assert "broken.safetensors: corrupt" in complaint(capsys, [*command, broken, *rest])
+        assert "nowhere: No such file" in complaint(capsys, [*command, tmp_path / "nowhere", *rest])
+    save_model(SparseCoder(np.eye(2)), tmp_path / "coder")
+    assert "not learnt by" in complaint(capsys, ["show", tmp_path / "coder"])
+    assert "there is no folder" in complaint(capsys, ["encode", model, photos, "--out", tmp_path / "a" / "b"])
+    assert "--step 5" in complaint(capsys, ["encode", model, photos, "--step", "5"])
+    reconstruct = ["reconstruct", "--out", tmp_path, "--model"]
+    assert "broken.safetensors: no file of codes" in complaint(capsys, [*reconstruct, model, broken])
+    assert main(["learn", "sparse-coding", str(photos), "--out", str(tmp_path), *SMALL, "--seed", "1"]) == 0
+    other = tmp_path / "model.safetensors"
+    assert "made with another model" in complaint(capsys, [*reconstruct, other, codes])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"indices": np.full(3, 10**6)},
+        {"indptr": np.array([0, 5])},
+        {"indptr": None},
+        {"step": np.int64(0)},
+        {"patch_size": np.array([400, 4])},
+        {"image_shapes": np.array([[40, 56]])},
+        {"names": np.array(["a"])},
+        {"means": np.zeros((5, 1))},
+        {"means": np.array([{}], dtype=object)},
+        {"thalweg_format": np.int64(2)},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_corrupt_codes_are_refused(
+    codes: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict
+) -> None:
+    with np.load(codes) as file:
+        arrays = {k: v for k, v in {**file, **change}.items() if v is not None}
+    if "indices" in change:
+        arrays["indices"] = np.full_like(arrays["indices"], 10**6)
+    np.savez(tmp_path / "codes.npz", **arrays)
+    command = ["reconstruct", tmp_path / "codes.npz", "--model", finished / "model.safetensors"]
+    assert "codes.npz: no file of codes, or corrupt" in complaint(capsys, [*command, "--out", tmp_path / "x"])
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 2000, -30])
+def test_truncated_codes_are_refused(
+    codes: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: int
+) -> None:
+    (tmp_path / "codes.npz").write_bytes(codes.read_bytes()[:keep])
+    command = ["reconstruct", tmp_path / "codes.npz", "--model", finished / "model.safetensors"]
+    assert "codes.npz: no file of codes, or corrupt" in complaint(capsys, command)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--patch-size", v) for v in ("0", "-1", "x", "2.5")),
+        *(("--alpha", v) for v in ("-1", "nan", "inf", "x")),
+        *(("--penalty", v) for v in ("l2", "")),
+        *(("--n-components", v) for v in ("0",)),
+        *(("--threads", v) for v in ("0",)),
+        *(("--dtype", v) for v in ("float16",)),
+    ],
+)
+def test_bad_option_values(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["learn", "sparse-coding", f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"argument {option}: " in capsys.readouterr().err
+
+
+def all_actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    found = []
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                found += all_actions(sub)
+        else:
+            found.append(action)
+    return found
+
+
+def test_every_option_has_a_help_text() -> None:
+    actions = all_actions(parser())
+    assert len(actions) > 30
+    assert [a.option_strings or a.dest for a in actions if not a.help] == []
