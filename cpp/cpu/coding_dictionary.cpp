@@ -2,7 +2,6 @@
 #include "cpu/lasso_prepared.hpp"
 
 #include <Eigen/Dense>
-#include <limits>
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
@@ -92,7 +91,7 @@ double CodingDictionary<T>::Prepared::lipschitz() const {
     const Atoms d(atoms.data(), n_components, n_features, Eigen::OuterStride<>(feature_stride));
     const bool small = std::min(n_components, n_features) <= exact_size;
     const double largest = small ? largest_eigenvalue(d) : bound_largest_eigenvalue(d);
-    return std::max(largest + l2, std::numeric_limits<double>::min());  // zeros still need a step
+    return largest + l2 > 0 ? largest + l2 : 1.0;  // zeros still need a step
   });
 }
 

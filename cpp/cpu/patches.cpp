@@ -77,11 +77,20 @@ void average_patches(MatrixView<const T> patches, PatchShape shape, const std::i
   std::vector<Buffer<double>> sums;
   const Index threads = std::min<Index>(thread_count(n_jobs), image_shape.height);
   for (Index t = 0; t < threads; ++t) sums.emplace_back(line);
-  // One image line at a time: every pixel is summed over its patches in the grid's order, whoever does it.
+  // One image line at a time, so that every pixel is summed over its patches in the grid's order, whoever
+  // does it. What is summed are differences to the first patch: where all agree, nothing is rounded.
   parallel_for(image_shape.height, n_jobs, [&](Index i, int worker) {
     double* sum = sums[static_cast<std::size_t>(worker)].data();
     std::fill_n(sum, line, 0.0);
     const Covering above = covering(rows, n_rows, shape.height, i);
+    T* out = image + i * line;
+    for (Index j = 0; j < image_shape.width; ++j) {
+      const Index h = covering(columns, n_columns, shape.width, j).first;
+      const T* patch = patches.row(above.first * n_columns + h);
+      for (Index k = 0; k < shape.channels; ++k)
+        out[j * shape.channels + k] =
+            patch[(k * shape.height + i - rows[above.first]) * shape.width + j - columns[h]];
+    }
     for (Index g = above.first; g < above.last; ++g) {
       const Index y = i - rows[g];
       for (Index h = 0; h < n_columns; ++h) {
@@ -89,7 +98,10 @@ void average_patches(MatrixView<const T> patches, PatchShape shape, const std::i
         for (Index k = 0; k < shape.channels; ++k) {
           const T* from = patch + (k * shape.height + y) * shape.width;
           double* to = sum + columns[h] * shape.channels + k;
-          for (Index x = 0; x < shape.width; ++x) to[x * shape.channels] += static_cast<double>(from[x]);
+          const T* base = out + columns[h] * shape.channels + k;
+          for (Index x = 0; x < shape.width; ++x)
+            to[x * shape.channels] +=
+                static_cast<double>(from[x]) - static_cast<double>(base[x * shape.channels]);
         }
       }
     }
@@ -97,7 +109,8 @@ void average_patches(MatrixView<const T> patches, PatchShape shape, const std::i
       const Covering beside = covering(columns, n_columns, shape.width, j);
       const auto count = static_cast<double>((above.last - above.first) * (beside.last - beside.first));
       for (Index k = 0; k < shape.channels; ++k)
-        image[i * line + j * shape.channels + k] = static_cast<T>(sum[j * shape.channels + k] / count);
+        out[j * shape.channels + k] = static_cast<T>(static_cast<double>(out[j * shape.channels + k]) +
+                                                     sum[j * shape.channels + k] / count);
     }
   });
 }
