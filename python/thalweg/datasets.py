@@ -47,6 +47,12 @@ def find_images(paths: Any) -> list[Path]:
         Where a path does not exist.
     ValueError
         Where no file is found.
+
+    Examples
+    --------
+    >>> from thalweg.datasets import find_images, sample_image_paths
+    >>> [path.name for path in find_images(sample_image_paths()[0].parent)]
+    ['china.jpg', 'flower.jpg']
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     files: dict[Path, None] = {}
@@ -71,6 +77,12 @@ def iter_images(
 
     Parameters, warnings and errors are those of `load_images`, but where no image is readable nothing is
     raised: the iterator is merely empty.
+
+    Examples
+    --------
+    >>> from thalweg.datasets import iter_images, sample_image_paths
+    >>> [image.shape for _, image in iter_images(sample_image_paths(), color=False)]
+    [(427, 640), (427, 640)]
     """
     one_of(color, "color", (None, False, True))
     if max_side is not None:
@@ -163,7 +175,14 @@ def sample_images(*, color: bool = True, dtype: Any = np.float32) -> list[NDArra
 
 
 def sample_image_paths() -> list[Path]:
-    """The files of `sample_images`."""
+    """The files of `sample_images`.
+
+    Examples
+    --------
+    >>> from thalweg.datasets import sample_image_paths
+    >>> [path.name for path in sample_image_paths()]
+    ['china.jpg', 'flower.jpg']
+    """
     import sklearn.datasets
 
     folder = Path(sklearn.datasets.__file__).parent / "images"

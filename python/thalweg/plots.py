@@ -128,6 +128,14 @@ def plot_codes(codes: Any, *, max_rows: int = 64, title: str = "", dark: bool = 
     Returns
     -------
     figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import plot_codes
+    >>> figure = plot_codes(np.eye(5))
+    >>> len(figure.axes)  # the picture and its scale
+    2
     """
     shown = _rows(codes, "codes")[: whole_number(max_rows, "max_rows", minimum=1)]
     limit = float(np.abs(shown).max()) or 1.0
@@ -170,6 +178,13 @@ def plot_curves(
     Returns
     -------
     figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from thalweg.plots import plot_curves
+    >>> figure = plot_curves({"objective": [3.0, 2.0, 1.5]}, log=True)
+    >>> len(figure.axes)
+    1
     """
     if not curves:
         raise ValueError("curves: expected at least one")
@@ -207,6 +222,14 @@ def plot_atom_usage(usage: Any, *, title: str = "", dark: bool = False) -> Figur
     Returns
     -------
     figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import plot_atom_usage
+    >>> figure = plot_atom_usage(np.array([0.1, 0.4, 0.02]))
+    >>> len(figure.axes)
+    1
     """
     shares = np.sort(_vector(usage, "usage"))[::-1]
     if shares[-1] < 0 or shares[0] > 1:
@@ -237,6 +260,15 @@ def plot_reconstructions(
     Returns
     -------
     figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import plot_reconstructions
+    >>> image = np.linspace(0, 1, 64).reshape(8, 8)
+    >>> figure = plot_reconstructions([image], [0.9 * image])
+    >>> len(figure.axes)  # the original and what the codes give
+    2
     """
     firsts = [float_array(image, f"originals[{i}]") for i, image in enumerate(originals)]
     seconds = [float_array(image, f"reconstructions[{i}]") for i, image in enumerate(reconstructions)]
@@ -279,6 +311,13 @@ def plot_gaps(
     Returns
     -------
     figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from thalweg.plots import plot_gaps
+    >>> figure = plot_gaps([1e-5, 3e-5, 9e-5], tol=1e-4)
+    >>> len(figure.axes)
+    1
     """
     gaps = _vector(gap, "gap", allow_nan=True)
     gaps = gaps[~np.isnan(gaps)]

@@ -1,0 +1,81 @@
+"""Learns the two dictionaries that the README shows, and draws their atoms.
+
+256 atoms of whitened 12x12 patches from the Kodak photographs (localised, oriented edges), and 256 atoms of
+MNIST's digits, codes and atoms non-negative (strokes). The data are looked for in the folder that
+THALWEG_DATA names, else in ../shared/data.
+
+    python bench/pictures.py --out bench/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from thalweg import MiniBatchDictionaryLearning
+from thalweg.datasets import load_images, load_mnist
+from thalweg.plots import filter_mosaic
+from thalweg.preprocessing import Whitening, extract_patches
+
+N_COMPONENTS = 256
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def natural_atoms(data: Path) -> np.ndarray:
+    """(256, 12, 12): zero is mid-gray."""
+    images = load_images(data / "natural", color=False)
+    x, _ = extract_patches(images, 12, max_patches=100_000, random_state=0)
+    x -= x.mean(axis=1, keepdims=True)
+    x = Whitening(kind="zca").fit_transform(x[x.std(axis=1) > 0.01])
+    x /= x.std()
+    learner = MiniBatchDictionaryLearning(
+        N_COMPONENTS, alpha=1.5, batch_size=1024, max_iter=10, tol=0, max_no_improvement=None, random_state=0
+    )
+    return learner.fit(x).components_.reshape(-1, 12, 12)
+
+
+def digit_atoms(data: Path) -> np.ndarray:
+    """(256, 28, 28), non-negative."""
+    x = load_mnist(data / "mnist")[0].reshape(-1, 28 * 28)
+    start = np.random.default_rng(0).uniform(size=(N_COMPONENTS, x.shape[1])).astype(x.dtype)
+    learner = MiniBatchDictionaryLearning(
+        N_COMPONENTS,
+        alpha=0.1,
+        positive_code=True,
+        positive_dict=True,
+        dict_init=start / np.linalg.norm(start, axis=1, keepdims=True),
+        batch_size=1024,
+        max_iter=10,
+        tol=0,
+        max_no_improvement=None,
+        random_state=0,
+    )
+    return learner.fit(x).components_.reshape(-1, 28, 28)
+
+
+def save(picture: np.ndarray, scale: int, path: Path) -> None:
+    """An 8-bit gray PNG of values in [0, 1], every pixel drawn `scale` times wider and higher."""
+    enlarged = np.kron(picture, np.ones((scale, scale)))
+    Image.fromarray(np.rint(255 * enlarged).astype(np.uint8)).save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder of the pictures")
+    args = parser.parse_args()
+    data = Path(os.environ.get("THALWEG_DATA", ROOT.parent / "shared" / "data"))
+    save(filter_mosaic(natural_atoms(data)), 3, args.out / "atoms-natural.png")
+    # Non-negative atoms use the upper half of the gray scale alone: stretched, and drawn as ink on paper.
+    ink = np.clip(2 * filter_mosaic(digit_atoms(data)) - 1, 0, 1)
+    save(1 - ink, 2, args.out / "atoms-mnist.png")
+
+
+if __name__ == "__main__":
+    main()
