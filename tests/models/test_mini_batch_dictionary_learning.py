@@ -317,3 +317,19 @@ def test_numbers_that_overflow_raise_and_keep_the_last_good_parameters() -> None
         model.partial_fit(X[:100] * 1e200)
     assert same(model, good)
     assert same(model.partial_fit(X[:100]), good.partial_fit(X[:100]))
+
+
+def test_a_first_step_that_fails_leaves_an_estimator_that_has_not_begun() -> None:
+    model = learner(dict_init=samples(24, seed=5))
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(samples(50) * 1e200)
+    assert not hasattr(model, "n_features_in_")
+    with pytest.raises(NotFittedError):
+        model.transform(samples(2))
+    assert model.partial_fit(samples(50)).n_steps_ == 1
+
+
+def test_a_state_that_does_not_fit_together_is_refused() -> None:
+    tensors, values = learner().partial_fit(samples(50))._get_state()
+    with pytest.raises(ValueError, match="do not belong to its dictionary"):
+        learner()._set_state({**tensors, "_B": tensors["_B"][1:]}, values)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import ThreadpoolController
 
 from .. import optim
 from .._check import FloatArray, float_array, one_of, real_number, whole_number
@@ -114,6 +117,18 @@ class DictionaryLearner(SparseCodingTransformer):
     @property
     def _n_features_out(self) -> int:
         return self._n_columns_out(len(self.components_))
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS works with one thread inside: what it computes then has the same bits whatever the machine is."""
+    limit: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    # Finding the libraries takes a millisecond, which a step of learning would notice.
+    return ThreadpoolController()
 
 
 def row_blocks(X: NDArray[Any]) -> Iterator[tuple[slice, FloatArray]]:

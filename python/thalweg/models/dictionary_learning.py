@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from .. import optim
 from .._check import FloatArray, float_array, seed_number
-from ._learning import DictionaryLearner, require_finite_step
+from ._learning import DictionaryLearner, one_blas_thread, require_finite_step
 
 
 class DictionaryLearning(DictionaryLearner):
@@ -247,7 +246,7 @@ class DictionaryLearning(DictionaryLearner):
         self._check_learning_parameters()
         seed_number(self.random_state)
         rows = self._samples(X, reset=True)
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             dictionary = self._first_dictionary(rows)
         codes = self._first_codes(rows, dictionary)
         self._commit(dictionary, codes, np.empty(0), np.full(len(rows), np.inf))
@@ -268,7 +267,7 @@ class DictionaryLearning(DictionaryLearner):
     def _learn(self, X: FloatArray) -> FloatArray:
         # BLAS enters the objective alone; with one thread its bits do not depend on the machine's load.
         try:
-            with threadpool_limits(1, user_api="blas"):
+            with one_blas_thread():
                 while self.n_iter_ < self.max_iter and not self._has_converged():
                     with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
                         self._iterate(X)

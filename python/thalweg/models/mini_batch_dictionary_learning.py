@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from .. import _rng, optim
 from .._check import FloatArray, float_array, one_of, real_number, seed_number, whole_number
 from ..inference.lasso import EncodeInfo
 from ..inference.sparse_encode import float_dtype
-from ._learning import DictionaryLearner, require_finite_rows, require_finite_step
+from ._learning import DictionaryLearner, one_blas_thread, require_finite_rows, require_finite_step
 
 # The state: all that prediction and the next step depend on.
 _TENSORS = ("components_", "_A", "_B", "gap_")
@@ -264,16 +263,24 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
             Where rows stopped at `transform_max_iter`, with the worst gap reached.
         """
         self._check_learning_parameters()
-        begun = hasattr(self, "components_")
-        rows = self._rows(X, reset=not begun)
-        batch = float_array(rows, "X", dtype=self.components_.dtype if begun else float_dtype(rows))
-        with threadpool_limits(1, user_api="blas"):
-            if not begun:
-                self._start(batch)
-            step = self._step(batch)
+        before = self.__dict__.copy()
+        try:
+            step = self._first_or_next_step(X)
+        except BaseException:
+            self.__dict__ = before
+            raise
         self._commit(step, gap_=step.info.gap)
         self._warn_unconverged(step.info.gap, stacklevel=2)
         return self
+
+    def _first_or_next_step(self, X: Any) -> _Step:
+        begun = hasattr(self, "components_")
+        rows = self._rows(X, reset=not begun)
+        batch = float_array(rows, "X", dtype=self.components_.dtype if begun else float_dtype(rows))
+        with one_blas_thread():
+            if not begun:
+                self._start(batch)
+            return self._step(batch)
 
     def resume(self, X: Any) -> MiniBatchDictionaryLearning:
         """Goes on with a `fit` that was interrupted, or saved by a callback and loaded: the same bits.
@@ -338,7 +345,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         n_steps = self.max_iter * steps_per_pass
         order: NDArray[Any] = np.empty(0, np.int64)
         # BLAS forms the objective and moves the monitors: with one thread their bits depend on nothing else.
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             while self.n_steps_ < n_steps and not self._has_converged():
                 i = self.n_steps_
                 epoch, place = divmod(i, steps_per_pass)
@@ -421,5 +428,9 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
 
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         state: dict[str, Any] = {name: np.array(tensors[name]) for name in _TENSORS}
+        n_components, n_features = state["components_"].shape
+        shapes = (state["_A"].shape, state["_B"].shape)
+        if shapes != ((n_components, n_components), (n_components, n_features)):
+            raise ValueError("the statistics of the state do not belong to its dictionary")
         state.update({name: values[name] for name in _VALUES})
         self.__dict__.update(state, **self._features_from(values))
