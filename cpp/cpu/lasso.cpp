@@ -295,8 +295,8 @@ class BlockSolver {
     for (Index p = 0; p < block_.count; ++p) {
       const double gap = block_.certificate[p].gap;
       const bool reached = options_.tol > 0 && gap <= options_.tol;
-      const bool spent =
-          !at_start && (block_.n_iter[p] >= options_.max_iter || block_.exhausted[p] || is_stuck(p));
+      const bool spent = !reached && !at_start &&
+                         (block_.n_iter[p] >= options_.max_iter || block_.exhausted[p] || is_stuck(p));
       if (reached || spent) {
         write(p, reached, codes, report);
         continue;
