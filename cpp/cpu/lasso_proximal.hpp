@@ -23,7 +23,7 @@ class ProximalMethod final : public LassoMethodBase<T> {
         threshold_stride_(shared_alpha ? 0 : stride_),
         x_((use_gram_ ? 0 : capacity) * feature_stride_),
         residual_((use_gram_ ? 0 : capacity) * feature_stride_),
-        correlation_((use_gram_ ? capacity : 0) * stride_),
+        correlation_((use_gram_ ? capacity : 0) * stride_, T(0)),
         code_(capacity * stride_),
         point_(capacity * stride_),
         next_point_((use_gram_ ? capacity : 0) * stride_),
