@@ -6,6 +6,7 @@
 namespace thalweg::bindings {
 
 void bind_dictionary(pybind11::module_& m);
+void bind_elementwise(pybind11::module_& m);
 void bind_lasso(pybind11::module_& m);
 void bind_omp(pybind11::module_& m);
 void bind_patches(pybind11::module_& m);

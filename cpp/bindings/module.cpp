@@ -38,6 +38,7 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
   m.def("thread_count", &thalweg::thread_count, py::arg("n_jobs") = 0);
   thalweg::set_interrupt_poll(&python_interrupted);
   thalweg::bindings::bind_dictionary(m);
+  thalweg::bindings::bind_elementwise(m);
   thalweg::bindings::bind_lasso(m);
   thalweg::bindings::bind_omp(m);
   thalweg::bindings::bind_patches(m);

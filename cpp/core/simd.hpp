@@ -8,6 +8,10 @@
 
 #include "core/view.hpp"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if !defined(__GNUC__)
 #error "thalweg needs the vector extension of GCC or Clang (on Windows: clang-cl)"
 #endif
@@ -43,6 +47,33 @@ template <class T>
 template <class T>
 [[gnu::always_inline]] inline void store(T* p, Vec<T> v) {
   std::memcpy(p, &v, sizeof v);
+}
+
+#if defined(__SSE2__)
+inline constexpr bool can_stream = true;
+#else
+inline constexpr bool can_stream = false;
+#endif
+
+// Stores to a multiple of `bytes`, past the caches where the processor can; then a stream_fence() is due
+// before another thread reads.
+template <class T>
+[[gnu::always_inline]] inline void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+#elif defined(__AVX__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), reinterpret_cast<__m128i>(v));
+#else
+  store(p, v);
+#endif
+}
+
+inline void stream_fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 template <class T>

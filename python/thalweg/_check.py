@@ -114,3 +114,75 @@ def seed_number(random_state: Any) -> int:
         "random_state: expected None, an integer, a RandomState or a Generator, "
         f"got {_describe(random_state)}"
     )
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def real_operand(x: Any, name: str, *, dtype: Any = None) -> FloatArray:
+    """`x` as a float32 or float64 array of any strides; NaN and infinity are allowed.
+
+    float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
+    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for complex numbers and
+    text.
+    """
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
+    array = np.asarray(x)
+    kind = array.dtype
+    wanted = dtype if dtype is not None else _FLOATS[0] if kind == _FLOATS[0] else _FLOATS[1]
+    if kind != wanted:
+        if kind.kind == "c":
+            raise ValueError(f"{name}: Complex data not supported, got dtype {kind}")
+        if kind.kind not in "biufO":
+            raise ValueError(f"{name}: expected real numbers, got dtype {kind}")
+        try:
+            with np.errstate(over="ignore"):
+                array = array.astype(wanted)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected real numbers, got an object array ({error})") from error
+    has_whole_strides = all(stride % array.itemsize == 0 for stride in array.strides)
+    return array if array.flags.aligned and has_whole_strides else array.copy()
+
+
+def non_negative(value: Any, name: str, dtype: Any) -> FloatArray:
+    """`value` as an array of this dtype, all of whose elements are finite and >= 0."""
+    array = real_operand(value, name, dtype=dtype)
+    worst = array.min(initial=np.inf, where=True) if array.ndim else array[()]
+    largest = array.max(initial=0) if array.ndim else worst
+    if not (worst >= 0 and largest < np.inf):
+        wrong = worst if not worst >= 0 else largest
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {wrong:g}")
+    return array
+
+
+def common_shape(a: FloatArray, a_name: str, b: FloatArray, b_name: str) -> tuple[int, ...]:
+    """The shape to which both broadcast."""
+    try:
+        return np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(
+            f"{b_name}: expected a shape that broadcasts with {a_name} of shape {a.shape}, got {b.shape}"
+        ) from None
+
+
+def output(out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Checks that `out` can take a result of this shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected an ndarray, got {_describe(out)}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out: expected an array of shape {shape} and dtype {dtype}, got {_describe(out)}")
+    if not out.flags.writeable:
+        raise ValueError("out: expected a writeable array, got a read-only one")
+    if not out.flags.aligned or any(stride % out.itemsize for stride in out.strides):
+        raise ValueError("out: expected an aligned array")
+
+
+def apart(operand: FloatArray, out: FloatArray) -> FloatArray:
+    """`operand`, or a copy of it where writing to `out` would change elements that are still to be read."""
+    if operand is out or not np.may_share_memory(operand, out):
+        return operand
+    is_same = (operand.shape, operand.strides) == (out.shape, out.strides)
+    if is_same and operand.__array_interface__["data"] == out.__array_interface__["data"]:
+        return operand
+    return operand.copy()
