@@ -1,4 +1,4 @@
-// Vector forms of e^-a, log(1 + t) and what is made of them, right over the whole line on every instruction
+// Vector forms of e^v, log(1 + t) and what is made of them, right over the whole line on every instruction
 // set.
 //
 // The polynomials are Chebyshev interpolants, whose errors are below 0.1 ULP of the results; what remains is
@@ -98,22 +98,37 @@ template <class T>
   return from_bits<T>((n + Format<T>::bias) << Format<T>::mantissa);
 }
 
-// e^v for v <= 0 or NaN.
+// e^v for v <= 0 or NaN as (1 + rest) 2^n. The power is in two factors, which are normal numbers where the
+// result is subnormal: multiplied one after the other, only the last product rounds.
 template <class T>
-[[gnu::always_inline]] inline simd::Vec<T> exp_of_negative(simd::Vec<T> v) {
+struct Exponential {
   using V = simd::Vec<T>;
   using F = Format<T>;
-  const V lowest = simd::broadcast(F::lowest_exponent);
-  v = v < lowest ? lowest : v;
-  const V shifted = v * F::log2_e + F::to_integer;
-  const V n = shifted - F::to_integer;
-  const V r = (v - n * F::ln2_high) - n * F::ln2_low;
-  const V p = 1 + (r + r * r * polynomial<T>(r, F::exp_terms));
-  // Halves of the exponent, so that both powers are normal and only the last product rounds to a subnormal.
-  const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
-  const IntVec<T> half = exponent >> 1;
-  return p * power_of_two<T>(half) * power_of_two<T>(exponent - half);
-}
+
+  V rest;
+  V power, power2;
+
+  [[gnu::always_inline]] explicit Exponential(V v) {
+    const V lowest = simd::broadcast(F::lowest_exponent);
+    v = v < lowest ? lowest : v;
+    const V shifted = v * F::log2_e + F::to_integer;
+    const V n = shifted - F::to_integer;
+    const V high = v - n * F::ln2_high;
+    const V r = high - n * F::ln2_low;
+    const V r_rest = (high - r) - n * F::ln2_low;
+    rest = r + (r * r * polynomial<T>(r, F::exp_terms) + r_rest);
+    const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
+    const IntVec<T> half = exponent >> 1;
+    power = power_of_two<T>(half);
+    power2 = power_of_two<T>(exponent - half);
+  }
+
+  [[nodiscard, gnu::always_inline]] V value() const { return (1 + rest) * power * power2; }
+  // The value times 1 + x for an x below the precision, without another rounding.
+  [[nodiscard, gnu::always_inline]] V value_times_one_plus(V x) const {
+    return (1 + (rest + (x + x * rest))) * power * power2;
+  }
+};
 
 // log(1 + t) for 0 <= t <= 1 or NaN: with s = t / (2 + t) it is 2 atanh(s) = 2 s + s R = t - s (t - R).
 template <class T>
@@ -129,20 +144,33 @@ struct FullRange {
   using V = simd::Vec<T>;
 
   [[gnu::always_inline]] static V softplus(V u) {
-    const V tail = log1p_of_fraction<T>(exp_of_negative<T>(negative_absolute<T>(u)));
+    const V tail = log1p_of_fraction<T>(Exponential<T>(negative_absolute<T>(u)).value());
     return (u > 0 ? u : V{}) + tail;
   }
   [[gnu::always_inline]] static V log_sigmoid(V u) { return -softplus(-u); }
   [[gnu::always_inline]] static V sigmoid(V u) {
-    const V e = exp_of_negative<T>(negative_absolute<T>(u));
+    const Logistic parts(u);
     const V one = simd::broadcast(T(1));
-    return (u < 0 ? e : one) / (1 + e);
+    return (u < 0 ? parts.exponential.value_times_one_plus(-parts.lost) : one) / parts.sum;
   }
   [[gnu::always_inline]] static V d_sigmoid(V u) {
-    const V e = exp_of_negative<T>(negative_absolute<T>(u));
-    const V s = 1 + e;
-    return e / (s * s);
+    const Logistic parts(u);
+    return parts.exponential.value_times_one_plus(-2 * parts.lost) / (parts.sum * parts.sum);
   }
+
+ private:
+  // e = e^-|u| and the denominator 1 + e, of which rounding lost a part (roughly, relative to the sum) that
+  // the numerator can make up for.
+  struct Logistic {
+    Exponential<T> exponential;
+    V sum, lost;
+
+    [[gnu::always_inline]] explicit Logistic(V u) : exponential(negative_absolute<T>(u)) {
+      const V e = exponential.value();
+      sum = 1 + e;
+      lost = (e - (sum - 1)) * (T(1.5) - T(0.5) * sum);
+    }
+  };
 };
 
 }  // namespace thalweg::cpu

@@ -123,8 +123,8 @@ def real_operand(x: Any, name: str, *, dtype: Any = None) -> FloatArray:
     """`x` as a float32 or float64 array of any strides; NaN and infinity are allowed.
 
     float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
-    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for complex numbers and
-    text.
+    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for complex numbers
+    and text.
     """
     if hasattr(x, "toarray"):
         raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
@@ -159,11 +159,12 @@ def non_negative(value: Any, name: str, dtype: Any) -> FloatArray:
 def common_shape(a: FloatArray, a_name: str, b: FloatArray, b_name: str) -> tuple[int, ...]:
     """The shape to which both broadcast."""
     try:
-        return np.broadcast_shapes(a.shape, b.shape)
+        shape: tuple[int, ...] = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         raise ValueError(
             f"{b_name}: expected a shape that broadcasts with {a_name} of shape {a.shape}, got {b.shape}"
         ) from None
+    return shape
 
 
 def output(out: Any, shape: tuple[int, ...], dtype: Any) -> None:
@@ -185,4 +186,5 @@ def apart(operand: FloatArray, out: FloatArray) -> FloatArray:
     is_same = (operand.shape, operand.strides) == (out.shape, out.strides)
     if is_same and operand.__array_interface__["data"] == out.__array_interface__["data"]:
         return operand
-    return operand.copy()
+    copied: FloatArray = operand.copy()
+    return copied

@@ -1,8 +1,9 @@
 """Elementwise functions and proximal maps on arrays.
 
-All take real arrays of any shape and strides, and numbers. float32 in gives float32 out, every other real kind
-float64; the first argument decides. A number, or an array without axes, gives a NumPy scalar. `out` may be the
-first argument itself. Large arrays are worked on by several threads, and the bits do not depend on how many.
+All take real arrays of any shape and strides, and numbers. float32 in gives float32 out, every other real
+kind float64; the first argument decides. A number, or an array without axes, gives a NumPy scalar. `out` may
+be the first argument itself. Large arrays are worked on by several threads, and the bits do not depend on how
+many.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _smooth(f: Any, u: ArrayLike, out: FloatArray | None, n_jobs: int | None) ->
     return out
 
 
-def _prox(f: Any, q: float, z: ArrayLike, alpha: ArrayLike, out: FloatArray | None, n_jobs: int | None) -> Any:
+def _prox(
+    f: Any, q: float, z: ArrayLike, alpha: ArrayLike, out: FloatArray | None, n_jobs: int | None
+) -> Any:
     x = _check.real_operand(z, "z")
     weight = _check.non_negative(alpha, "alpha", x.dtype)
     shape = x.shape if weight.ndim == 0 else _check.common_shape(x, "z", weight, "alpha")
@@ -247,7 +250,9 @@ def d_log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | 
     return _smooth(_cpu.Smooth.d_log_sigmoid, u, out, n_jobs)
 
 
-def shrink(z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def shrink(
+    z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None
+) -> Any:
     """Soft threshold, sign(z) max(abs(z) - alpha, 0): the proximal map of alpha abs(x).
 
     It is odd bit for bit: what is set to zero keeps its sign. NaN in `z` gives NaN.
@@ -265,16 +270,16 @@ def shrink(z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_j
     Returns
     -------
     ndarray or NumPy scalar
-        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where that
-        was given.
+        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where
+        that was given.
 
     Raises
     ------
     TypeError
         `z` or `alpha` is a sparse matrix, or `out` is no array.
     ValueError
-        `z` or `alpha` is complex or not numeric; an alpha is negative or not finite; the shapes do not broadcast;
-        `out` has another shape or dtype, or is read-only.
+        `z` or `alpha` is complex or not numeric; an alpha is negative or not finite; the shapes do not
+        broadcast; `out` has another shape or dtype, or is read-only.
 
     Examples
     --------
@@ -341,8 +346,8 @@ def hard_shrink(
     Returns
     -------
     ndarray or NumPy scalar
-        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where that
-        was given.
+        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where
+        that was given.
 
     Raises
     ------
@@ -364,9 +369,10 @@ def prox_lq(
     """argmin_x 1/2 (x - z)^2 + alpha abs(x)^q for 0 <= q <= 1.
 
     For 0 < q < 1 the map jumps from 0 to x0 = (2 alpha (1 - q))^(1 / (2 - q)) where abs(z) reaches
-    x0 (2 - q) / (2 (1 - q)); at the jump 0 is taken. Away from it the error is at most 8 units in the last place.
-    q = 1/2 and q = 2/3 (2 / 3 as Python divides) have closed forms, the roots of a cubic and of a quartic; for
-    other q Newton's method is run from abs(z) down to the root. q = 0 is `hard_shrink`, q = 1 is `shrink`.
+    x0 (2 - q) / (2 (1 - q)); at the jump 0 is taken. Away from it the error is at most 8 units in the
+    last place. q = 1/2 and q = 2/3 (2 / 3 as Python divides) have closed forms, the roots of a cubic and of a
+    quartic; for other q Newton's method is run from abs(z) down to the root. q = 0 is `hard_shrink`, q = 1 is
+    `shrink`.
 
     Parameters
     ----------
@@ -383,8 +389,8 @@ def prox_lq(
     Returns
     -------
     ndarray or NumPy scalar
-        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where that
-        was given.
+        Of the shape that `z` and `alpha` broadcast to; float32 where `z` is, otherwise float64. `out` where
+        that was given.
 
     Raises
     ------
@@ -398,8 +404,8 @@ def prox_lq(
     G. Marjanovic, V. Solo, "On Lq optimization and matrix completion", IEEE Trans. Signal Process. 60, 2012.
     Z. Xu et al., "L1/2 regularization: a thresholding representation theory and a fast solver", IEEE Trans.
     Neural Netw. Learn. Syst. 23, 2012 (q = 1/2).
-    W. Cao, J. Sun, Z. Xu, "Fast image deconvolution using closed-form thresholding formulas of Lq (q = 1/2, 2/3)
-    regularization", J. Vis. Commun. Image R. 24, 2013 (q = 2/3).
+    W. Cao, J. Sun, Z. Xu, "Fast image deconvolution using closed-form thresholding formulas of Lq (q = 1/2,
+    2/3) regularization", J. Vis. Commun. Image R. 24, 2013 (q = 2/3).
 
     Examples
     --------
