@@ -88,8 +88,8 @@ def softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None 
     --------
     >>> import numpy as np
     >>> from thalweg import ops
-    >>> ops.softplus(np.array([-1000.0, 0.0, 1000.0])).round(4)
-    array([   0.    ,    0.6931, 1000.    ])
+    >>> ops.softplus(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.6931471805599453, 1000.0]
     """
     return _smooth(_cpu.Smooth.softplus, u, out, n_jobs)
 
@@ -152,8 +152,8 @@ def log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | No
     Examples
     --------
     >>> from thalweg import ops
-    >>> ops.log_sigmoid([-1000, 0]).round(4)
-    array([-1000.    ,    -0.6931])
+    >>> ops.log_sigmoid([-1000, 0]).tolist()
+    [-1000.0, -0.6931471805599453]
     """
     return _smooth(_cpu.Smooth.log_sigmoid, u, out, n_jobs)
 
@@ -411,7 +411,7 @@ def prox_lq(
     --------
     >>> from thalweg import ops
     >>> ops.prox_lq([1.4, 1.6, 10.0], 1, 0.5).round(4)
-    array([0.    , 1.0992, 9.8401])
+    array([0.    , 1.1295, 9.8406])
     """
     power = _check.real_number(q, "q", minimum=0)
     if power > 1:

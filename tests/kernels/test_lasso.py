@@ -300,7 +300,6 @@ def test_any_warm_start_reaches_the_optimum(method, init_scale, positive, dtype)
 
 @pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.xfail(strict=False, reason="float32 FISTA reads the padding of its correlations")
 def test_repeated_calls_give_the_same_bits(method, dtype):
     """Nor does what the heap held before leak into a result: 19 atoms are no whole number of vectors."""
     X, D = problem(53, 19, 11, dtype)
