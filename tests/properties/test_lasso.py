@@ -107,7 +107,9 @@ def test_kkt_conditions_hold_at_the_answer(problem, method):
     X, D = problem.samples, problem.dictionary
     # E exceeds its minimum by half the squared distance of the residuals at the least: the gap bounds what
     # every correlation lacks, rounding of the gap itself included.
-    error = np.sqrt(2 * (np.maximum(info.gap, 0) + 1e-15) * unit(X))[:, None] * np.sqrt((D**2).sum(axis=1) + problem.l2)
+    error = np.sqrt(2 * (np.maximum(info.gap, 0) + 1e-15) * unit(X))[:, None] * np.sqrt(
+        (D**2).sum(axis=1) + problem.l2
+    )
     rounding = 1e-12 * np.abs(X @ D.T).max(axis=1, keepdims=True)
     violation = reference.kkt_violation(X, D, Z, problem.alpha, **problem.kinds)
     assert (np.where(Z == 0, violation, 0) <= error + rounding).all()
