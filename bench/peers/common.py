@@ -178,13 +178,17 @@ def once(call: Callable[[], Any]) -> tuple[float, Any]:
 def interleaved(
     calls: dict[str, Callable[[], Any]], reps: int
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Runs A B C A B C ...; the times of each, and each one's last result."""
+    """Runs A B C A B C ...; the times of each, and each one's last result.
+
+    A first round is not timed: it brings in the memory that the results need.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     results: dict[str, Any] = {}
-    for _ in range(reps):
+    for round_ in range(reps + 1):
         for name, call in calls.items():
             seconds, results[name] = once(call)
-            times[name].append(seconds)
+            if round_ > 0:
+                times[name].append(seconds)
     return times, results
 
 

@@ -2,6 +2,7 @@
 // unaligned; comparisons give integer masks of the same width (all ones where true); `mask ? a : b` selects.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -79,6 +80,58 @@ inline void stream_fence() {
 template <class T>
 [[gnu::always_inline]] inline Vec<T> broadcast(T x) {
   return Vec<T>{} + x;
+}
+
+// The sum of the lanes, by halves.
+template <class T>
+[[gnu::always_inline]] inline T sum_lanes(Vec<T> v) {
+  T a[lanes<T>];
+  std::memcpy(a, &v, sizeof v);
+  for (int half = lanes<T> / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) a[l] += a[l + half];
+  return a[0];
+}
+
+template <class T>
+[[gnu::always_inline]] inline T max_lanes(Vec<T> v) {
+  T a[lanes<T>];
+  std::memcpy(a, &v, sizeof v);
+  for (int half = lanes<T> / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) a[l] = a[l] > a[l + half] ? a[l] : a[l + half];
+  return a[0];
+}
+
+// One bit a lane of the mask that a comparison of Vec<T> gave, the first lane lowest.
+template <class T, class Mask>
+[[gnu::always_inline]] inline unsigned lane_bits(Mask mask) {
+  static_assert(sizeof(Mask) == bytes);
+#if defined(__AVX512DQ__)
+  const auto m = reinterpret_cast<__m512i>(mask);
+  return sizeof(T) == 4 ? _mm512_movepi32_mask(m) : _mm512_movepi64_mask(m);
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+  else
+    return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(mask)));
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4)
+    return static_cast<unsigned>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
+  else
+    return static_cast<unsigned>(_mm_movemask_pd(reinterpret_cast<__m128d>(mask)));
+#else
+  unsigned out = 0;
+  for (int l = 0; l < lanes<T>; ++l) out |= static_cast<unsigned>(mask[l] & 1) << l;
+  return out;
+#endif
+}
+
+// Calls visit(j) for all j in [0, width) whose lane is set in test(first lane's j), the comparison of one
+// vector; `width` is a whole number of vectors.
+template <class T, class Test, class Visit>
+[[gnu::always_inline]] inline void for_each_lane(Index width, Test&& test, Visit&& visit) {
+  for (Index j = 0; j < width; j += lanes<T>)
+    for (unsigned left = lane_bits<T>(test(j)); left != 0; left &= left - 1)
+      visit(j + std::countr_zero(left));
 }
 
 // `n` rounded up to a whole number of vectors.

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "cpu/lasso_active_set_block.hpp"
+#include "cpu/lasso_certificate.hpp"
 #include "cpu/lasso_coordinate_descent.hpp"
 #include "cpu/lasso_prepared.hpp"
 #include "cpu/lasso_proximal.hpp"
@@ -49,37 +50,6 @@ MakeMethod<T> choose(const LassoOptions& options) {
   }
 }
 
-double prox_any(double v, double threshold, Penalty penalty, bool positive) {
-  switch (penalty) {
-    case Penalty::l0:
-      return cpu::prox_number<double, Penalty::l0>(v, threshold, positive);
-    case Penalty::l_half:
-      return cpu::prox_number<double, Penalty::l_half>(v, threshold, positive);
-    case Penalty::l_two_thirds:
-      return cpu::prox_number<double, Penalty::l_two_thirds>(v, threshold, positive);
-    default:
-      return cpu::prox_number<double, Penalty::l1>(v, threshold, positive);
-  }
-}
-
-double exponent(Penalty penalty) {
-  switch (penalty) {
-    case Penalty::l0:
-      return 0.0;
-    case Penalty::l_half:
-      return 0.5;
-    case Penalty::l_two_thirds:
-      return 2.0 / 3.0;
-    default:
-      return 1.0;
-  }
-}
-
-// The maximum, but not deaf to NaN.
-void raise(double& largest, double value) {
-  if (!(value <= largest)) largest = value;
-}
-
 // One worker's memory and its way through a block of rows.
 template <class T>
 class BlockSolver {
@@ -91,9 +61,7 @@ class BlockSolver {
         options_(options),
         shared_alpha_(shared_alpha),
         block_(capacity, dictionary.n_features, dictionary.n_components, shared_alpha),
-        residual_(capacity * dictionary.feature_stride, 0.0),
-        weight_(dictionary.n_components),
-        support_(dictionary.n_components),
+        certifier_(dictionary, options, capacity),
         code_scale_(capacity),
         lowest_energy_(capacity),
         idle_(capacity),
@@ -104,7 +72,7 @@ class BlockSolver {
     load(x, alpha, codes, first, count);
     method_->start(block_);
     if (method_->starts_from_certificate()) {
-      certify();
+      certifier_.certify(block_);
       retire(codes, report, /*at_start=*/true);
     }
     const Index stretch = options_.tol == 0 ? options_.max_iter : std::min(check_interval, options_.max_iter);
@@ -113,7 +81,7 @@ class BlockSolver {
       const Index iterations = std::min(stretch, std::max<Index>(options_.max_iter - done, 1));
       method_->advance(block_, iterations);
       done += iterations;
-      certify();
+      certifier_.certify(block_);
       retire(codes, report, /*at_start=*/false);
     }
   }
@@ -133,6 +101,7 @@ class BlockSolver {
       block_.row[p] = i;
       block_.n_iter[p] = 0;
       block_.exhausted[p] = 0;
+      block_.n_suspects[p] = 0;
       lowest_energy_[p] = std::numeric_limits<double>::infinity();
       idle_[p] = 0;
       if (!shared_alpha_) x_scale_ = load_alpha(alpha, i, p);
@@ -150,7 +119,7 @@ class BlockSolver {
         for (Index j = 0; j < dictionary_.n_components; ++j)
           block_.code_row(p)[j] = std::max(block_.code_row(p)[j], T(0));
     }
-    if (options_.criterion == Criterion::optimality_residual) load_correlation_scale();
+    if (options_.criterion == Criterion::optimality_residual) certifier_.measure_correlations(block_);
   }
 
   // Row i's weights in scaled units; returns the factor of its samples, which brings the largest into [1, 2),
@@ -159,7 +128,7 @@ class BlockSolver {
     double largest = 0.0;
     for (Index j = 0; j < dictionary_.n_components; ++j)
       largest = std::max(largest, static_cast<double>(alpha(i, j)));
-    const double q = exponent(options_.penalty);
+    const double q = cpu::exponent(options_.penalty);
     const double wanted = std::pow(largest * std::pow(dictionary_.scale, q), 1.0 / (2.0 - q));
     const double limit = std::ldexp(1.0, sizeof(T) == 4 ? 120 : 400);
     const double x_scale = std::clamp(unit_scale(wanted), 1.0 / limit, limit);
@@ -167,127 +136,6 @@ class BlockSolver {
     for (Index j = 0; j < dictionary_.n_components; ++j)
       block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * factor;
     return x_scale;
-  }
-
-  void load_correlation_scale() {
-    for (Index p = 0; p < block_.count; ++p) block_.x_correlation[p] = 0.0;
-    cpu::matmul<double>({block_.x.data(), block_.count, dictionary_.n_features, block_.feature_stride},
-                        dictionary_.template transposed<double>(),
-                        [this](Index p, Index, simd::Vec<double> acc) {
-                          for (int l = 0; l < simd::lanes<double>; ++l)
-                            block_.x_correlation[p] = std::max(block_.x_correlation[p], std::abs(acc[l]));
-                        });
-  }
-
-  // The residual of every row's codes, their correlations with the atoms, and the certificate that follows.
-  void certify() {
-    for (Index p = 0; p < block_.count; ++p) residual(p);
-    cpu::matmul<double>({residual_.data(), block_.count, dictionary_.n_features, dictionary_.feature_stride},
-                        dictionary_.template transposed<double>(),
-                        [this](Index p, Index col, simd::Vec<double> acc) {
-                          simd::store(block_.correlation_row(p) + col, acc);
-                        });
-    for (Index p = 0; p < block_.count; ++p) judge(p);
-  }
-
-  void residual(Index p) {
-    const T* z = block_.code_row(p);
-    Index count = 0;
-    for (Index j = 0; j < dictionary_.n_components; ++j) {
-      support_[count] = static_cast<std::int32_t>(j);
-      weight_[count] = -static_cast<double>(z[j]);
-      count += z[j] != 0;
-    }
-    double* r = residual_.data() + p * dictionary_.feature_stride;
-    cpu::sum_rows<double>(
-        block_.x_row(p), weight_.data(), count, dictionary_.feature_stride,
-        [this](Index i) { return dictionary_.atom(support_[i]); }, r);
-    Certificate& c = block_.certificate[p];
-    c.residual_squared = c.x_residual = 0.0;
-    const double* x = block_.x_row(p);
-    for (Index k = 0; k < dictionary_.n_features; ++k) {
-      c.residual_squared += r[k] * r[k];
-      c.x_residual += x[k] * r[k];
-    }
-  }
-
-  void judge(Index p) {
-    const T* z = block_.code_row(p);
-    double* c = block_.correlation_row(p);
-    Certificate& certificate = block_.certificate[p];
-    if (dictionary_.l2 > 0)
-      for (Index j = 0; j < dictionary_.n_components; ++j) {
-        c[j] -= dictionary_.l2 * z[j];
-        certificate.residual_squared += dictionary_.l2 * z[j] * z[j];
-      }
-    if (block_.x_squared[p] == 0 && is_zero(z)) {
-      certificate.gap = 0.0;
-      return;
-    }
-    switch (options_.criterion) {
-      case Criterion::duality_gap:
-        certificate.gap = relative_duality_gap(p);
-        break;
-      case Criterion::optimality_residual:
-        certificate.gap = optimality_residual(p);
-        break;
-      case Criterion::fixed_point_residual:
-        certificate.gap = fixed_point_residual(p);
-        break;
-    }
-  }
-
-  [[nodiscard]] bool is_zero(const T* z) const {
-    return std::all_of(z, z + dictionary_.n_components, [](T v) { return v == 0; });
-  }
-
-  [[nodiscard]] double relative_duality_gap(Index p) const {
-    const T* z = block_.code_row(p);
-    const double* c = block_.correlation_row(p);
-    const double* alpha = block_.alpha_row(p);
-    double l1 = 0.0;
-    double max_ratio = 0.0;
-    for (Index j = 0; j < dictionary_.n_components; ++j) {
-      l1 += alpha[j] * std::abs(static_cast<double>(z[j]));
-      const double size = options_.positive ? c[j] : std::abs(c[j]);
-      max_ratio = std::max(max_ratio, size / alpha[j]);
-    }
-    const Certificate& known = block_.certificate[p];
-    const double gap = cpu::duality_gap(known.residual_squared, known.x_residual, l1, max_ratio);
-    const double unit = 0.5 * block_.x_squared[p];
-    return unit > 0 ? gap / unit : std::numeric_limits<double>::infinity();
-  }
-
-  [[nodiscard]] double optimality_residual(Index p) const {
-    const T* z = block_.code_row(p);
-    const double* c = block_.correlation_row(p);
-    const double* alpha = block_.alpha_row(p);
-    double worst = 0.0;
-    for (Index j = 0; j < dictionary_.n_components; ++j) {
-      const double size = options_.positive ? c[j] : std::abs(c[j]);
-      const double distance = z[j] != 0 ? std::abs(c[j] - std::copysign(alpha[j], static_cast<double>(z[j])))
-                                        : std::max(size - alpha[j], 0.0);
-      raise(worst, distance);
-    }
-    if (worst == 0) return 0.0;
-    return block_.x_correlation[p] > 0 ? worst / block_.x_correlation[p]
-                                       : std::numeric_limits<double>::infinity();
-  }
-
-  [[nodiscard]] double fixed_point_residual(Index p) const {
-    const T* z = block_.code_row(p);
-    const double* c = block_.correlation_row(p);
-    const double* alpha = block_.alpha_row(p);
-    const double l = dictionary_.lipschitz();
-    double worst = 0.0;
-    double size = 0.0;
-    for (Index j = 0; j < dictionary_.n_components; ++j) {
-      const double v = static_cast<double>(z[j]);
-      const double next = prox_any(v + c[j] / l, alpha[j] / l, options_.penalty, options_.positive);
-      raise(worst, std::abs(v - next));
-      size = std::max({size, std::abs(v), std::abs(next)});
-    }
-    return worst == 0 ? 0.0 : worst / size;
   }
 
   void retire(MatrixView<T> codes, const LassoReport& report, bool at_start) {
@@ -304,6 +152,7 @@ class BlockSolver {
       if (kept != p) {
         block_.move(p, kept);
         method_->move(p, kept);
+        certifier_.move(p, kept);
         code_scale_[kept] = code_scale_[p];
         lowest_energy_[kept] = lowest_energy_[p];
         idle_[kept] = idle_[p];
@@ -317,26 +166,13 @@ class BlockSolver {
   // way. Linear convergence, however slow, passes: it gains 1 % in much less than the time it took to become
   // small.
   bool is_stuck(Index p) {
-    const double now = energy(p);
+    const double now = certifier_.energy(block_, p);
     const bool better = now < lowest_energy_[p];
     idle_[p] = better ? 0 : idle_[p] + 1;
     if (better) lowest_energy_[p] = now;
     const Index certificates = block_.n_iter[p] / check_interval;
     return idle_[p] >= std::max(patience, certificates / 4) &&
            block_.certificate[p].gap < 4096.0 * std::numeric_limits<T>::epsilon();
-  }
-
-  [[nodiscard]] double energy(Index p) const {
-    const T* z = block_.code_row(p);
-    const double* alpha = block_.alpha_row(p);
-    const double q = exponent(options_.penalty);
-    double sum = 0.5 * block_.certificate[p].residual_squared;
-    for (Index j = 0; j < dictionary_.n_components; ++j)
-      if (z[j] != 0) {
-        const double size = std::abs(static_cast<double>(z[j]));
-        sum += alpha[j] * (q == 1.0 ? size : std::pow(size, q));
-      }
-    return sum;
   }
 
   void write(Index p, bool reached, MatrixView<T> codes, const LassoReport& report) const {
@@ -359,9 +195,7 @@ class BlockSolver {
   double x_scale_ = 1.0;
   bool alpha_loaded_ = false;
   LassoBlock<T> block_;
-  Buffer<double> residual_;
-  Buffer<double> weight_;
-  Buffer<std::int32_t> support_;
+  cpu::Certifier<T> certifier_;
   Buffer<double> code_scale_;  // scaled codes = codes * this
   Buffer<double> lowest_energy_;
   Buffer<Index> idle_;  // certificates since the last one that was better

@@ -261,6 +261,29 @@ class ActiveSetSolver {
     return outcome;
   }
 
+  // After a run that reached its target: the atoms among which the largest |c_j| / alpha_j is, if no
+  // correlation is off by more than `error`. Returns how many.
+  Index find_suspects(const WeightsRow<T>& weights, T error, std::int32_t* suspects) const {
+    using V = simd::Vec<T>;
+    const auto size = [&](Index j) {
+      const V c = simd::load(correlation_.data() + j);
+      return positive_ ? c : (c < 0 ? -c : c);
+    };
+    V certain = {};
+    for (Index j = 0; j < stride_; j += simd::lanes<T>) {
+      const V least = (size(j) - error) * simd::load(weights.inverse + j);
+      certain = least > certain ? least : certain;
+    }
+    const T largest = simd::max_lanes<T>(certain) * (1 - 8 * std::numeric_limits<T>::epsilon());
+    Index count = 0;
+    simd::for_each_lane<T>(
+        stride_, [&](Index j) { return (size(j) + error) * simd::load(weights.inverse + j) >= largest; },
+        [&](Index j) {
+          if (j < n_components_) suspects[count++] = static_cast<std::int32_t>(j);
+        });
+    return count;
+  }
+
   // Atom j enters at `value`, outside any run (a warm start); false where it depends on the set.
   bool enter(ActiveSet<T>& set, std::int32_t j, double value) {
     bool entered = false;
@@ -323,11 +346,13 @@ class ActiveSetSolver {
       for (Index i = 0; i < ref.count; ++i) correlation_[ref.atom[i]] += shift[ref.atom[i]];
       const bool has_violators = violators.max_violation > noise;
       if (!has_violators && residual >= 0.5 * last_residual) return ActiveSetOutcome::stalled;
-      last_residual = has_violators ? infinity : residual;
       if (n_iter >= max_iter) return ActiveSetOutcome::out_of_iterations;
       ++n_iter;
       poll_interrupt();
-      if (has_violators && !admit(set, weights, violators.max_violation)) return ActiveSetOutcome::stalled;
+      const bool admitted = has_violators && admit(set, weights, violators.max_violation);
+      // An atom that depends on the set may violate nothing once the set itself is at its minimum.
+      if (!admitted && residual >= 0.5 * last_residual) return ActiveSetOutcome::stalled;
+      last_residual = admitted ? infinity : residual;
       descend(set);
     }
   }
@@ -366,17 +391,19 @@ class ActiveSetSolver {
       largest = v > largest ? v : largest;
     }
     Violators out;
-    for (int l = 0; l < simd::lanes<T>; ++l) {
-      out.max_ratio = std::max(out.max_ratio, static_cast<double>(ratio[l]));
-      out.max_violation = std::max(out.max_violation, static_cast<double>(largest[l]));
-    }
+    out.max_ratio = static_cast<double>(simd::max_lanes<T>(ratio));
+    out.max_violation = static_cast<double>(simd::max_lanes<T>(largest));
     return out;
   }
 
   [[nodiscard]] double largest_size(const T* c_ref, const T* shift) const {
-    T largest = 0;
-    for (Index j = 0; j < n_components_; ++j) largest = std::max(largest, std::abs(c_ref[j] + shift[j]));
-    return largest;
+    simd::Vec<T> largest = {};
+    for (Index j = 0; j < stride_; j += simd::lanes<T>) {
+      simd::Vec<T> c = simd::load(c_ref + j) + simd::load(shift + j);
+      c = c < 0 ? -c : c;
+      largest = c > largest ? c : largest;
+    }
+    return static_cast<double>(simd::max_lanes<T>(largest));
   }
 
   Estimate estimate(const ActiveSet<T>& set, const T* c_ref, const T* shift, const T* x_correlation,
@@ -441,23 +468,26 @@ class ActiveSetSolver {
 
   Index collect_candidates(T threshold) {
     Index found = 0;
-    for (Index j = 0; j < n_components_; ++j) {
-      candidate_[found] = static_cast<std::int32_t>(j);
-      found += violation_[j] >= threshold;
-    }
+    simd::for_each_lane<T>(
+        stride_, [&](Index j) { return simd::load(violation_.data() + j) >= threshold; },
+        [&](Index j) { candidate_[found++] = static_cast<std::int32_t>(j); });
     return found;
   }
 
   // Atom j is close to the span of the set. Along the line on which the correlations of S stay, the fit
-  // hardly changes and the penalty falls, until a coefficient of the set meets zero: that atom leaves, and j
+  // hardly changes and the energy falls, until a coefficient of the set meets zero: that atom leaves, and j
   // enters.
   bool exchange(ActiveSet<T>& set, const WeightsRow<T>& weights, std::int32_t j) {
     const T* row = gram_ + j * stride_;
     const T sign = correlation_[j] < 0 ? T(-1) : T(1);
     T* coefficient = direction_.data();  // of atom j on the set
     const T delta = set.schur(row, j, gradient_scratch_.data(), coefficient);
+    double descent = violation_[j];  // the slope at which the energy falls
+    for (Index i = 0; i < set.size(); ++i)
+      descent -= static_cast<double>(sign * coefficient[i] * gradient_[i]);
+    if (!(descent > 0)) return false;
     double step = delta > singularity * row[j] && set.size() < set.capacity()
-                      ? static_cast<double>(violation_[j] / delta)  // the minimum on the line
+                      ? descent / static_cast<double>(delta)  // the minimum on the line
                       : std::numeric_limits<double>::infinity();
     Index blocker = -1;
     for (Index i = 0; i < set.size(); ++i) {

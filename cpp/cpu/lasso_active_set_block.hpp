@@ -34,7 +34,8 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
         alpha_stride_(shared_alpha ? 0 : code_stride_),
         rounds_(capacity),
         last_gap_(capacity),
-        stage_(capacity) {
+        stage_(capacity),
+        largest_atom_(largest_atom(dictionary)) {
     for (Index p = 0; p < capacity; ++p) sets_.emplace_back(set_capacity_);
   }
 
@@ -160,6 +161,29 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
       last_gap_[p] = std::numeric_limits<double>::infinity();
     }
     write_codes(set, ref, block.code_row(p));
+    if (outcome == ActiveSetOutcome::reached && first && !options_.warm_start)
+      block.n_suspects[p] =
+          solver_.find_suspects(weights, correlation_error(set, block.x_squared[p]), block.suspects_row(p));
+  }
+
+  // The largest norm of an atom, l2 included.
+  static double largest_atom(const typename CodingDictionary<T>::Prepared& dictionary) {
+    double squared = 0.0;
+    for (Index j = 0; j < dictionary.n_components; ++j) {
+      const double* d = dictionary.atom(j);
+      squared = std::max(squared, dot(d, d, dictionary.feature_stride));
+    }
+    return std::sqrt(squared + dictionary.l2);
+  }
+
+  // How far rounding can have taken the float32 correlations x D^T - z G of a first round: each of the three
+  // products rounds as often as it has terms, once more for each factor.
+  [[nodiscard]] float correlation_error(const ActiveSet<float>& set, double x_squared) const {
+    double l1 = 0.0;
+    for (Index i = 0; i < set.size(); ++i) l1 += std::abs(set.value(i));
+    const auto roundings = static_cast<double>(dictionary_.n_features + set.size() + 8);
+    const double size = largest_atom_ * (std::sqrt(x_squared) + largest_atom_ * l1);
+    return static_cast<float>(0.51 * std::numeric_limits<float>::epsilon() * roundings * size);
   }
 
   // The codes as they were rounded for the certificate become the set's coefficients and the reference.
@@ -253,6 +277,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
   Buffer<Index> rounds_;
   Buffer<double> last_gap_;
   Buffer<Stage> stage_;
+  double largest_atom_;
   std::unique_ptr<CoordinateDescentMethod<T, Penalty::l1>> descent_;
   std::unique_ptr<Precise> double_;
 };

@@ -150,10 +150,13 @@ struct LassoBlock {
   Buffer<double> alpha;          // (capacity or 1, code_stride) scaled, padded with ones
   Index alpha_stride;            // 0 where all rows share alpha
   Buffer<T> codes;               // (capacity, code_stride) scaled
-  Buffer<double> correlation;    // (capacity, code_stride) D (x - z D) - l2 z
+  Buffer<double> correlation;    // (capacity, code_stride) D (x - z D) - l2 z; padded with zeros
   Buffer<Certificate> certificate;
   Buffer<std::int32_t> n_iter;
   Buffer<std::uint8_t> exhausted;  // the method can improve this row no further
+  Buffer<std::int32_t>
+      suspects;              // (capacity, code_stride) atoms of which one has the largest |c_j| / alpha_j
+  Buffer<Index> n_suspects;  // (capacity,) 0: not known
 
   LassoBlock(Index capacity, Index n_features, Index n_components, bool shared_alpha)
       : feature_stride(simd::padded<double>(n_features)),
@@ -168,12 +171,15 @@ struct LassoBlock {
         correlation(capacity * code_stride, 0.0),
         certificate(capacity),
         n_iter(capacity),
-        exhausted(capacity) {}
+        exhausted(capacity),
+        suspects(capacity * code_stride),
+        n_suspects(capacity, Index(0)) {}
 
   [[nodiscard]] double* x_row(Index p) const { return x.data() + p * feature_stride; }
   [[nodiscard]] double* alpha_row(Index p) const { return alpha.data() + p * alpha_stride; }
   [[nodiscard]] T* code_row(Index p) const { return codes.data() + p * code_stride; }
   [[nodiscard]] double* correlation_row(Index p) const { return correlation.data() + p * code_stride; }
+  [[nodiscard]] std::int32_t* suspects_row(Index p) const { return suspects.data() + p * code_stride; }
 
   void move(Index from, Index to) {
     row[to] = row[from];
@@ -199,7 +205,8 @@ class LassoMethodBase {
   [[nodiscard]] virtual bool starts_from_certificate() const = 0;
   // Takes up a new block; block.codes is the starting point.
   virtual void start(LassoBlock<T>& block) = 0;
-  // Up to `iterations` more on every row, writing block.codes, block.n_iter and block.exhausted.
+  // Up to `iterations` more on every row, writing block.codes, block.n_iter and block.exhausted, and, where
+  // they are known, the suspects.
   virtual void advance(LassoBlock<T>& block, Index iterations) = 0;
   virtual void move(Index from, Index to) = 0;
 };

@@ -18,9 +18,7 @@ T dot(const T* a, const T* b, Index width) {
   }
   if (i < width) sum[0] += simd::load(a + i) * simd::load(b + i);
   sum[0] += sum[1];
-  T total = 0;
-  for (int l = 0; l < lanes; ++l) total += sum[0][l];
-  return total;
+  return simd::sum_lanes<T>(sum[0]);
 }
 
 #if defined(__AVX512F__)
