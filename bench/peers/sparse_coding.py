@@ -56,10 +56,10 @@ def _columns(x: np.ndarray, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asfortranarray(x.T), np.asfortranarray(atoms.T)
 
 
-def _thalweg(state: Any, alpha: float, tol: float, solver: str) -> np.ndarray:
+def _thalweg(state: Any, alpha: float, tol: float, solver: str, csr: bool) -> Any:
     x, atoms = state
     encoder = LassoSolver(atoms, solver=solver, max_iter=20_000, tol=tol, n_jobs=common.THREADS)
-    return encoder.encode(x, alpha)[0]
+    return (encoder.encode_csr if csr else encoder.encode)(x, alpha)[0]
 
 
 def _spams_lars(state: Any, alpha: float, _: Any, cholesky: bool) -> sp.csc_matrix:
@@ -110,9 +110,11 @@ PEERS = {
 
 
 def thalweg_competitors(solvers: str) -> dict[str, Competitor]:
+    kinds = {"": False, ", CSR": True}  # SPAMS too gives sparse codes, PyTorch dense ones
     return {
-        f"thalweg ({solver})": Competitor(_rows, partial(_thalweg, solver=solver), _to_target)
+        f"thalweg ({solver}{kind})": Competitor(_rows, partial(_thalweg, solver=solver, csr=csr), _to_target)
         for solver in solvers.split(",")
+        for kind, csr in kinds.items()
     }
 
 

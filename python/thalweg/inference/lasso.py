@@ -207,19 +207,22 @@ class LassoSolver:
         indices = np.empty(0, index_type)
         indptr = np.zeros(n_samples + 1, index_type)
         used = 0
-        for rows in self._blocks(n_samples):
-            dense = np.empty((rows.stop - rows.start, self.n_components), self.dtype)
+        blocks = self._blocks(n_samples)
+        memory = np.empty((blocks[0].stop if blocks else 0, self.n_components), self.dtype)
+        for rows in blocks:
+            dense = memory[: rows.stop - rows.start]
             self._encode_block(samples, weights, None, dense, info, rows)
-            part = csr_matrix(dense)
-            needed = used + part.nnz
+            place = np.flatnonzero(dense.ravel() != 0)  # of booleans, which is faster than of numbers
+            needed = used + place.size
             if needed > data.size:
                 # Grown in place by the share that is still to come: no second copy of the result.
                 guess = int(needed * n_samples / rows.stop * 1.02) + 1024
                 data.resize(guess, refcheck=False)
                 indices.resize(guess, refcheck=False)
-            data[used:needed] = part.data
-            indices[used:needed] = part.indices
-            indptr[rows.start + 1 : rows.stop + 1] = part.indptr[1:].astype(index_type) + used
+            data[used:needed] = dense.ravel()[place]
+            indices[used:needed] = place % self.n_components
+            ends = np.arange(1, len(dense) + 1) * self.n_components
+            indptr[rows.start + 1 : rows.stop + 1] = used + np.searchsorted(place, ends)
             used = needed
         data.resize(used, refcheck=False)
         indices.resize(used, refcheck=False)

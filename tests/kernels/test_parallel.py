@@ -1,0 +1,101 @@
+"""Ctrl-C, forks and concurrent calls: what every kernel that runs on several threads has to bear."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from thalweg.inference.lasso import LassoSolver
+from thalweg.inference.omp import omp_encode
+from thalweg.optim import accumulate_statistics, update_dictionary
+
+
+def problem(n_samples=400, n_components=64, n_features=32):
+    rng = np.random.default_rng(5)
+    D = rng.standard_normal((n_components, n_features))
+    return rng.standard_normal((n_samples, n_features)), D / np.linalg.norm(D, axis=1, keepdims=True)
+
+
+def long_fista():
+    X, D = problem(5_000, 512, 256)
+    LassoSolver(D, solver="fista", tol=0, max_iter=100_000, n_jobs=2).encode(X, 0.1)
+
+
+def long_active_set():
+    X, D = problem(20_000, 1024, 256)
+    LassoSolver(D, tol=1e-6, n_jobs=2).encode(X, 0.1)
+
+
+def long_coordinate_descent():
+    X, D = problem(5_000, 512, 256)
+    LassoSolver(D, solver="cd", tol=1e-14, max_iter=10**8, n_jobs=2).encode(X, 1e-3)
+
+
+def long_omp():
+    X, D = problem(20_000, 1024, 256)
+    omp_encode(X, D, n_nonzero_coefs=128, n_jobs=2)
+
+
+def long_dictionary_update():
+    X, D = problem(2_000, 1500, 700)
+    Z = np.where(np.random.default_rng(6).uniform(size=(len(X), len(D))) < 0.2, 1.0, 0.0)
+    A, B = np.zeros((len(D), len(D))), np.zeros(D.shape)
+    accumulate_statistics(Z, X, A, B)
+    for _ in range(10_000):
+        update_dictionary(D, A, B, n_jobs=2)
+
+
+@pytest.mark.parametrize(
+    "long_call",
+    [long_fista, long_active_set, long_coordinate_descent, long_omp, long_dictionary_update],
+)
+def test_ctrl_c_ends_a_long_call(long_call):
+    asked = []
+
+    def interrupt():
+        time.sleep(0.6)
+        asked.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        long_call()
+    returned = time.perf_counter()
+    thread.join()
+    assert returned - asked[0] < 0.2
+    X, D = problem()
+    assert (LassoSolver(D, n_jobs=2).encode(X, 0.3)[1].status == 0).all()
+
+
+def codes():
+    X, D = problem()
+    return LassoSolver(D, n_jobs=2).encode(X, 0.3)[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_computes_the_same():
+    expected = codes()  # the parent has started its threads, which the child will lack
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = [pool.apply_async(codes) for _ in range(4)]
+        for result in results:
+            assert_array_equal(result.get(timeout=60), expected)
+
+
+def test_concurrent_calls_compute_the_same():
+    expected = codes()
+    X, D = problem()
+    solver = LassoSolver(D, n_jobs=2)  # prepared once, whoever comes first
+    with ThreadPoolExecutor(4) as pool:
+        for Z, _ in pool.map(lambda _: solver.encode(X, 0.3), range(16)):
+            assert_array_equal(Z, expected)
