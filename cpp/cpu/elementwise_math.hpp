@@ -23,6 +23,7 @@ struct Format<float> {
   static constexpr Int sign = INT32_MIN;
   static constexpr float to_integer = 0x1.8p23F;  // added, leaves the integer in the low bits
   static constexpr float lowest_exponent = -120;  // e^this and all below it round to zero
+  static constexpr float lowest_normal = -87;     // e^this is a normal number
   static constexpr float log2_e = 0x1.715476p+0F;
   static constexpr float ln2_high = 0x1.62e4p-1F;  // short enough that its multiples here are exact
   static constexpr float ln2_low = 0x1.7f7d1cp-20F;
@@ -42,6 +43,7 @@ struct Format<double> {
   static constexpr Int sign = INT64_MIN;
   static constexpr double to_integer = 0x1.8p52;
   static constexpr double lowest_exponent = -800;
+  static constexpr double lowest_normal = -708;
   static constexpr double log2_e = 0x1.71547652b82fep+0;
   static constexpr double ln2_high = 0x1.62e42fefa38p-1;
   static constexpr double ln2_low = 0x1.ef35793c7673p-45;
@@ -98,15 +100,16 @@ template <class T>
   return from_bits<T>((n + Format<T>::bias) << Format<T>::mantissa);
 }
 
-// e^v for v <= 0 or NaN as (1 + rest) 2^n. The power is in two factors, which are normal numbers where the
-// result is subnormal: multiplied one after the other, only the last product rounds.
+// e^v for v <= 0 or NaN as (1 + rest) 2^n. Where a lane's result is subnormal, the power is in two factors
+// which are normal numbers: multiplied one after the other, only the last product rounds.
 template <class T>
 struct Exponential {
   using V = simd::Vec<T>;
   using F = Format<T>;
 
   V rest;
-  V power, power2;
+  IntVec<T> exponent;
+  bool normal;  // whether all lanes' values are normal numbers, none NaN
 
   [[gnu::always_inline]] explicit Exponential(V v) {
     const V lowest = simd::broadcast(F::lowest_exponent);
@@ -117,16 +120,24 @@ struct Exponential {
     const V r = high - n * F::ln2_low;
     const V r_rest = (high - r) - n * F::ln2_low;
     rest = r + (r * r * polynomial<T>(r, F::exp_terms) + r_rest);
-    const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
-    const IntVec<T> half = exponent >> 1;
-    power = power_of_two<T>(half);
-    power2 = power_of_two<T>(exponent - half);
+    exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
+    constexpr unsigned all_lanes = (1u << simd::lanes<T>)-1;
+    normal = simd::lane_bits<T>(v >= simd::broadcast(F::lowest_normal)) == all_lanes;
   }
 
-  [[nodiscard, gnu::always_inline]] V value() const { return (1 + rest) * power * power2; }
+  [[nodiscard, gnu::always_inline]] V value() const { return scaled(1 + rest); }
   // The value times 1 + x for an x below the precision, without another rounding.
   [[nodiscard, gnu::always_inline]] V value_times_one_plus(V x) const {
-    return (1 + (rest + (x + x * rest))) * power * power2;
+    return scaled(1 + (rest + (x + x * rest)));
+  }
+
+ private:
+  // m 2^n for m in [1/2, 2].
+  [[nodiscard, gnu::always_inline]] V scaled(V m) const {
+    if (normal) [[likely]]
+      return from_bits<T>(bits<T>(m) + (exponent << F::mantissa));
+    const IntVec<T> half = exponent >> 1;
+    return m * power_of_two<T>(half) * power_of_two<T>(exponent - half);
   }
 };
 
