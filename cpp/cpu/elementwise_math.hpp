@@ -87,12 +87,22 @@ template <class T>
   return from_bits<T>(bits<T>(v) | (bits<T>(sign) & Format<T>::sign));
 }
 
-// sum of terms[i] x^i
+// sum of terms[i] x^i; a long one in two parts, the even and the odd powers, in half as long a chain of
+// dependent operations.
 template <class T, std::size_t N>
 [[gnu::always_inline]] inline simd::Vec<T> polynomial(simd::Vec<T> x, const T (&terms)[N]) {
-  simd::Vec<T> sum = simd::broadcast(terms[N - 1]);
-  for (std::size_t i = N - 1; i-- > 0;) sum = sum * x + terms[i];
-  return sum;
+  if constexpr (N < 8) {
+    simd::Vec<T> sum = simd::broadcast(terms[N - 1]);
+    for (std::size_t i = N - 1; i-- > 0;) sum = sum * x + terms[i];
+    return sum;
+  }
+  const simd::Vec<T> square = x * x;
+  simd::Vec<T> part[2] = {simd::broadcast(terms[N - 2]), simd::broadcast(terms[N - 1])};
+  for (std::size_t i = N - 2; i-- > 0;) {
+    simd::Vec<T>& sum = part[(N - i) % 2];  // counted from the top, they take turns
+    sum = sum * square + terms[i];
+  }
+  return part[N % 2] + x * part[1 - N % 2];
 }
 
 template <class T>
