@@ -209,7 +209,10 @@ def test_smooth_functions_at_special_values(size, dtype):
         f = getattr(ops, name)
         for u, value in ((inf, top), (-inf, bottom), (0.0, middle), (-0.0, middle), (nan, nan)):
             got = f(np.full(size, u, dtype))
-            np.testing.assert_allclose(got, value, rtol=np.finfo(dtype).eps, atol=0, err_msg=f"{name}({u})")
+            if abs(value) == np.log(2):  # rounded, and where no products are fused to a neighbour
+                np.testing.assert_array_max_ulp(got, np.full(size, value).astype(dtype), maxulp=1)
+            else:
+                np.testing.assert_array_equal(got, np.full(size, value).astype(dtype), err_msg=f"{name}({u})")
         info = np.finfo(dtype)
         for u, value in ((info.max, top), (info.min, bottom)):
             got = f(np.full(size, u, dtype))
