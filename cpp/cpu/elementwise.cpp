@@ -15,34 +15,35 @@
 namespace thalweg {
 namespace {
 
+using cpu::Exponential;
 using cpu::FullRange;
 using simd::Vec;
 
-// --- what is done to a vector
+// --- what is done to a vector: u with e^-|u|, z with alpha
 
 template <class T>
 struct Softplus {
-  static Vec<T> of(Vec<T> u, Vec<T>) { return FullRange<T>::softplus(u); }
+  static Vec<T> of(Vec<T> u, Exponential<T> e) { return FullRange<T>::softplus(u, e); }
 };
 
 template <class T>
 struct LogSigmoid {
-  static Vec<T> of(Vec<T> u, Vec<T>) { return FullRange<T>::log_sigmoid(u); }
+  static Vec<T> of(Vec<T> u, Exponential<T> e) { return FullRange<T>::log_sigmoid(u, e); }
 };
 
 template <class T>
 struct Sigmoid {
-  static Vec<T> of(Vec<T> u, Vec<T>) { return FullRange<T>::sigmoid(u); }
+  static Vec<T> of(Vec<T> u, Exponential<T> e) { return FullRange<T>::sigmoid(u, e); }
 };
 
 template <class T>
 struct DLogSigmoid {
-  static Vec<T> of(Vec<T> u, Vec<T>) { return FullRange<T>::sigmoid(-u); }
+  static Vec<T> of(Vec<T> u, Exponential<T> e) { return FullRange<T>::sigmoid(-u, e); }
 };
 
 template <class T>
 struct DSigmoid {
-  static Vec<T> of(Vec<T> u, Vec<T>) { return FullRange<T>::d_sigmoid(u); }
+  static Vec<T> of(Vec<T> u, Exponential<T> e) { return FullRange<T>::d_sigmoid(u, e); }
 };
 
 template <class T>
@@ -102,6 +103,46 @@ void vector_span(const T* x, const T* alpha, Index alpha_step, double, T* out, I
   for (Index i = done; alpha != nullptr && i < n; ++i) padded_alpha[i - done] = alpha[i * alpha_step];
   simd::store(padded_out, Op::of(simd::load(padded_x), simd::load(padded_alpha)));
   std::copy(padded_out, padded_out + (n - done), out + done);
+}
+
+// A smooth function in two stages over a batch that stays in the first-level cache: the exponential and what
+// follows are long chains of dependent operations each, and the processor overlaps more of the shorter ones.
+template <class T, class Op, bool Streams>
+void smooth_batches(const T* x, T* out, Index n) {
+  constexpr Index lanes = simd::lanes<T>;
+  constexpr Index batch = 32 * lanes;
+  alignas(simd::bytes) T tail[batch];
+  alignas(simd::bytes) T scale[batch];
+  for (Index first = 0; first < n; first += batch) {
+    const Index count = std::min(batch, n - first);
+    for (Index i = 0; i < count; i += lanes) {
+      const Exponential<T> e = cpu::exp_of_negative<T>(cpu::negative_absolute<T>(simd::load(x + first + i)));
+      simd::store(tail + i, e.tail);
+      simd::store(scale + i, e.scale);
+    }
+    for (Index i = 0; i < count; i += lanes) {
+      const Vec<T> v = Op::of(simd::load(x + first + i), {simd::load(tail + i), simd::load(scale + i)});
+      Streams ? simd::stream(out + first + i, v) : simd::store(out + first + i, v);
+    }
+  }
+}
+
+template <class T, class Op>
+void smooth_span(const T* x, const T*, Index, double, T* out, Index n, bool stream) {
+  constexpr Index lanes = simd::lanes<T>;
+  const Index whole = n / lanes * lanes;
+  if (stream) {
+    smooth_batches<T, Op, true>(x, out, whole);
+    simd::stream_fence();
+  } else {
+    smooth_batches<T, Op, false>(x, out, whole);
+  }
+  if (whole == n) return;
+  // The rest goes through a padded vector, and so through the same operations.
+  T padded[lanes] = {};
+  std::copy(x + whole, x + n, padded);
+  smooth_batches<T, Op, false>(padded, padded, lanes);
+  std::copy(padded, padded + (n - whole), out + whole);
 }
 
 template <class T, class Map>
@@ -279,15 +320,15 @@ template <class T>
 Span<T> span_of(Smooth f) {
   switch (f) {
     case Smooth::softplus:
-      return &vector_span<T, Softplus<T>>;
+      return &smooth_span<T, Softplus<T>>;
     case Smooth::sigmoid:
-      return &vector_span<T, Sigmoid<T>>;
+      return &smooth_span<T, Sigmoid<T>>;
     case Smooth::log_sigmoid:
-      return &vector_span<T, LogSigmoid<T>>;
+      return &smooth_span<T, LogSigmoid<T>>;
     case Smooth::d_sigmoid:
-      return &vector_span<T, DSigmoid<T>>;
+      return &smooth_span<T, DSigmoid<T>>;
     case Smooth::d_log_sigmoid:
-      return &vector_span<T, DLogSigmoid<T>>;
+      return &smooth_span<T, DLogSigmoid<T>>;
   }
   throw std::invalid_argument("f: no such function");
 }

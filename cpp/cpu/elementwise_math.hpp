@@ -110,46 +110,36 @@ template <class T>
   return from_bits<T>((n + Format<T>::bias) << Format<T>::mantissa);
 }
 
-// e^v for v <= 0 or NaN as (1 + rest) 2^n. Where a lane's result is subnormal, the power is in two factors
-// which are normal numbers: multiplied one after the other, only the last product rounds.
+// (1 + tail) scale, with scale a power of two.
 template <class T>
 struct Exponential {
+  simd::Vec<T> tail;
+  simd::Vec<T> scale;
+
+  [[gnu::always_inline]] simd::Vec<T> value() const { return (1 + tail) * scale; }
+};
+
+// e^v for v <= 0 or NaN.
+template <class T>
+[[gnu::always_inline]] inline Exponential<T> exp_of_negative(simd::Vec<T> v) {
   using V = simd::Vec<T>;
   using F = Format<T>;
-
-  V rest;
-  IntVec<T> exponent;
-  bool normal;  // whether all lanes' values are normal numbers, none NaN
-
-  [[gnu::always_inline]] explicit Exponential(V v) {
-    const V lowest = simd::broadcast(F::lowest_exponent);
-    v = v < lowest ? lowest : v;
-    const V shifted = v * F::log2_e + F::to_integer;
-    const V n = shifted - F::to_integer;
-    const V high = v - n * F::ln2_high;
-    const V r = high - n * F::ln2_low;
-    const V r_rest = (high - r) - n * F::ln2_low;
-    rest = r + (r * r * polynomial<T>(r, F::exp_terms) + r_rest);
-    exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
-    constexpr unsigned all_lanes = (1u << simd::lanes<T>)-1;
-    normal = simd::lane_bits<T>(v >= simd::broadcast(F::lowest_normal)) == all_lanes;
-  }
-
-  [[nodiscard, gnu::always_inline]] V value() const { return scaled(1 + rest); }
-  // The value times 1 + x for an x below the precision, without another rounding.
-  [[nodiscard, gnu::always_inline]] V value_times_one_plus(V x) const {
-    return scaled(1 + (rest + (x + x * rest)));
-  }
-
- private:
-  // m 2^n for m in [1/2, 2].
-  [[nodiscard, gnu::always_inline]] V scaled(V m) const {
-    if (normal) [[likely]]
-      return from_bits<T>(bits<T>(m) + (exponent << F::mantissa));
-    const IntVec<T> half = exponent >> 1;
-    return m * power_of_two<T>(half) * power_of_two<T>(exponent - half);
-  }
-};
+  const V lowest = simd::broadcast(F::lowest_exponent);
+  v = v < lowest ? lowest : v;
+  const V shifted = v * F::log2_e + F::to_integer;
+  const V n = shifted - F::to_integer;
+  const V high = v - n * F::ln2_high;
+  const V r = high - n * F::ln2_low;
+  const V r_rest = (high - r) - n * F::ln2_low;
+  const V tail = r + (r * r * polynomial<T>(r, F::exp_terms) + r_rest);
+  const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
+  constexpr unsigned all_lanes = (1u << simd::lanes<T>)-1;
+  if (simd::lane_bits<T>(v >= simd::broadcast(F::lowest_normal)) == all_lanes) [[likely]]
+    return {tail, power_of_two<T>(exponent)};
+  // A subnormal power is the product of two normal ones.
+  const IntVec<T> half = exponent >> 1;
+  return {tail, power_of_two<T>(half) * power_of_two<T>(exponent - half)};
+}
 
 // log(1 + t) for 0 <= t <= 1 or NaN: with s = t / (2 + t) it is 2 atanh(s) = 2 s + s R = t - s (t - R).
 template <class T>
@@ -160,38 +150,30 @@ template <class T>
   return t - s * (t - z * polynomial<T>(z, Format<T>::log_terms));
 }
 
+// The functions of u, given e^-|u|.
 template <class T>
 struct FullRange {
   using V = simd::Vec<T>;
 
-  [[gnu::always_inline]] static V softplus(V u) {
-    const V tail = log1p_of_fraction<T>(Exponential<T>(negative_absolute<T>(u)).value());
-    return (u > 0 ? u : V{}) + tail;
+  [[gnu::always_inline]] static V softplus(V u, Exponential<T> e) {
+    return (u > 0 ? u : V{}) + log1p_of_fraction<T>(e.value());
   }
-  [[gnu::always_inline]] static V log_sigmoid(V u) { return -softplus(-u); }
-  [[gnu::always_inline]] static V sigmoid(V u) {
-    const Logistic parts(u);
-    const V one = simd::broadcast(T(1));
-    return (u < 0 ? parts.exponential.value_times_one_plus(-parts.lost) : one) / parts.sum;
+  [[gnu::always_inline]] static V log_sigmoid(V u, Exponential<T> e) { return -softplus(-u, e); }
+  // e / (1 + e), where the numerator makes up for the rounding of 1 + e before it is rounded itself.
+  [[gnu::always_inline]] static V sigmoid(V u, Exponential<T> e) {
+    const V sum = 1 + e.value();
+    const V numerator = (1 + (e.tail - (1 + e.tail) * lost(sum, e.value()))) * e.scale;
+    return (u < 0 ? numerator : simd::broadcast(T(1))) / sum;
   }
-  [[gnu::always_inline]] static V d_sigmoid(V u) {
-    const Logistic parts(u);
-    return parts.exponential.value_times_one_plus(-2 * parts.lost) / (parts.sum * parts.sum);
+  [[gnu::always_inline]] static V d_sigmoid(V, Exponential<T> e) {
+    const V value = e.value();
+    const V sum = 1 + value;
+    return (value - 2 * value * lost(sum, value)) / (sum * sum);
   }
 
  private:
-  // e = e^-|u| and the denominator 1 + e, of which rounding lost a part (roughly, relative to the sum) that
-  // the numerator can make up for.
-  struct Logistic {
-    Exponential<T> exponential;
-    V sum, lost;
-
-    [[gnu::always_inline]] explicit Logistic(V u) : exponential(negative_absolute<T>(u)) {
-      const V e = exponential.value();
-      sum = 1 + e;
-      lost = (e - (sum - 1)) * (T(1.5) - T(0.5) * sum);
-    }
-  };
+  // What rounding took from sum = 1 + e, roughly relative to it.
+  [[gnu::always_inline]] static V lost(V sum, V e) { return (e - (sum - 1)) * (T(1.5) - T(0.5) * sum); }
 };
 
 }  // namespace thalweg::cpu
