@@ -166,17 +166,22 @@ def lasso_gaps(x: np.ndarray, atoms: np.ndarray, alpha: float, codes: Any) -> tu
 # --- clocks
 
 
-def once(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and result of one call. The pause lets the idle workers of the last pool stop spinning."""
+def once(call: Callable[[], Any], *, warm: bool = False) -> tuple[float, Any]:
+    """Seconds and result of one call. The pause lets the idle workers of the last pool stop spinning.
+
+    `warm`: a call that is not timed wakes this one's workers first, which matters to calls of milliseconds.
+    """
     gc.collect()
     time.sleep(0.08)
+    if warm:
+        call()
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
 
 
 def interleaved(
-    calls: dict[str, Callable[[], Any]], reps: int
+    calls: dict[str, Callable[[], Any]], reps: int, *, warm: bool = False
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Runs A B C A B C ...; the times of each, and each one's last result.
 
@@ -186,7 +191,8 @@ def interleaved(
     results: dict[str, Any] = {}
     for round_ in range(reps + 1):
         for name, call in calls.items():
-            seconds, results[name] = once(call)
+            results.pop(name, None)  # its memory serves the next result
+            seconds, results[name] = once(call, warm=warm)
             if round_ > 0:
                 times[name].append(seconds)
     return times, results

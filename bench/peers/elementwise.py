@@ -2,7 +2,8 @@
 
 The bandwidth is that of the fastest copy in the same run, plain or non-temporal stores, on one thread or two;
 bytes read and written count alike. `out`: the result goes into an array that is there already; without it
-every call pays for the page faults of a new one. Medians of --reps interleaved runs on two threads.
+every call pays for the page faults of a new one, and frees it. Medians of --reps interleaved runs on two
+threads.
 
     THALWEG_ISA=v3 python bench/peers/elementwise.py --out bench/results/elementwise_v3
     THALWEG_ISA=v4 python bench/peers/elementwise.py --out bench/results/elementwise_v4
@@ -66,9 +67,13 @@ def functions(x: np.ndarray, out: np.ndarray) -> Calls:
     for name in BAR:
         calls[name, "thalweg, out"] = partial(_OURS[name], x, out=out)
         calls[name, "PyTorch, out"] = partial(_TORCH_OUT[name], tx, tout)
-        calls[name, "thalweg"] = partial(_OURS[name], x)
-        calls[name, "PyTorch"] = partial(_TORCH[name], tx)
+        calls[name, "thalweg"] = partial(_freed, _OURS[name], x)
+        calls[name, "PyTorch"] = partial(_freed, _TORCH[name], tx)
     return calls
+
+
+def _freed(function: Callable[[Any], Any], x: Any) -> None:
+    function(x)
 
 
 def run_dtype(dtype: str, args: Any, folder: str) -> list[dict[str, Any]]:
@@ -84,7 +89,7 @@ def run_dtype(dtype: str, args: Any, folder: str) -> list[dict[str, Any]]:
     }
     for call in named.values():
         call()
-    times, _ = common.interleaved(named, max(args.reps, 9))
+    times, _ = common.interleaved(named, max(args.reps, 9), warm=True)
     rates = {key: 2e-9 * x.nbytes / common.median(t) for key, t in times.items()}
     limit = max(rate for key, rate in rates.items() if key.startswith("copy"))
     rows = []

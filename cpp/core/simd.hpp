@@ -50,6 +50,13 @@ template <class T>
   std::memcpy(p, &v, sizeof v);
 }
 
+// Whether a * b + c is one operation with one rounding.
+#if defined(__OPTIMIZE__) && (defined(__FMA__) || defined(__ARM_FEATURE_FMA))
+inline constexpr bool fuses_products = true;
+#else
+inline constexpr bool fuses_products = false;
+#endif
+
 #if defined(__SSE2__)
 inline constexpr bool can_stream = true;
 #else

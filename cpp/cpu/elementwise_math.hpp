@@ -21,7 +21,8 @@ struct Format<float> {
   static constexpr int mantissa = 23;
   static constexpr Int bias = 127;
   static constexpr Int sign = INT32_MIN;
-  static constexpr float to_integer = 0x1.8p23F;  // added, leaves the integer in the low bits
+  // Added to a number it leaves, in the low bits, the nearest integer plus `bias`: an exponent, once shifted.
+  static constexpr float to_integer = 0x1.8p23F + bias;
   static constexpr float lowest_exponent = -120;  // e^this and all below it round to zero
   static constexpr float lowest_normal = -87;     // e^this is a normal number
   static constexpr float log2_e = 0x1.715476p+0F;
@@ -41,7 +42,7 @@ struct Format<double> {
   static constexpr int mantissa = 52;
   static constexpr Int bias = 1023;
   static constexpr Int sign = INT64_MIN;
-  static constexpr double to_integer = 0x1.8p52;
+  static constexpr double to_integer = 0x1.8p52 + bias;
   static constexpr double lowest_exponent = -800;
   static constexpr double lowest_normal = -708;
   static constexpr double log2_e = 0x1.71547652b82fep+0;
@@ -116,7 +117,7 @@ struct Exponential {
   simd::Vec<T> tail;
   simd::Vec<T> scale;
 
-  [[gnu::always_inline]] simd::Vec<T> value() const { return (1 + tail) * scale; }
+  [[gnu::always_inline]] simd::Vec<T> value() const { return scale + tail * scale; }
 };
 
 // e^v for v <= 0 or NaN.
@@ -124,19 +125,22 @@ template <class T>
 [[gnu::always_inline]] inline Exponential<T> exp_of_negative(simd::Vec<T> v) {
   using V = simd::Vec<T>;
   using F = Format<T>;
-  const V lowest = simd::broadcast(F::lowest_exponent);
-  v = v < lowest ? lowest : v;
+  constexpr unsigned all_lanes = (1u << simd::lanes<T>)-1;
+  const bool is_normal = simd::lane_bits<T>(v >= simd::broadcast(F::lowest_normal)) == all_lanes;
+  if (!is_normal) [[unlikely]]
+    v = v < F::lowest_exponent ? simd::broadcast(F::lowest_exponent) : v;
   const V shifted = v * F::log2_e + F::to_integer;
   const V n = shifted - F::to_integer;
   const V high = v - n * F::ln2_high;
   const V r = high - n * F::ln2_low;
-  const V r_rest = (high - r) - n * F::ln2_low;
-  const V tail = r + (r * r * polynomial<T>(r, F::exp_terms) + r_rest);
-  const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
-  constexpr unsigned all_lanes = (1u << simd::lanes<T>)-1;
-  if (simd::lane_bits<T>(v >= simd::broadcast(F::lowest_normal)) == all_lanes) [[likely]]
-    return {tail, power_of_two<T>(exponent)};
+  V tail = r * r * polynomial<T>(r, F::exp_terms);
+  // Where products are rounded too, the errors add up so far that the rounding of r matters.
+  if constexpr (!simd::fuses_products) tail += (high - r) - n * F::ln2_low;
+  tail += r;
+  if (is_normal) [[likely]]
+    return {tail, from_bits<T>(bits<T>(shifted) << F::mantissa)};
   // A subnormal power is the product of two normal ones.
+  const IntVec<T> exponent = bits<T>(shifted) - bits<T>(simd::broadcast(F::to_integer));
   const IntVec<T> half = exponent >> 1;
   return {tail, power_of_two<T>(half) * power_of_two<T>(exponent - half)};
 }
@@ -158,11 +162,14 @@ struct FullRange {
   [[gnu::always_inline]] static V softplus(V u, Exponential<T> e) {
     return (u > 0 ? u : V{}) + log1p_of_fraction<T>(e.value());
   }
-  [[gnu::always_inline]] static V log_sigmoid(V u, Exponential<T> e) { return -softplus(-u, e); }
+  [[gnu::always_inline]] static V log_sigmoid(V u, Exponential<T> e) {
+    return (u < 0 ? u : simd::broadcast(T(-0.0))) - log1p_of_fraction<T>(e.value());
+  }
   // e / (1 + e), where the numerator makes up for the rounding of 1 + e before it is rounded itself.
   [[gnu::always_inline]] static V sigmoid(V u, Exponential<T> e) {
     const V sum = 1 + e.value();
-    const V numerator = (1 + (e.tail - (1 + e.tail) * lost(sum, e.value()))) * e.scale;
+    const V tail = e.tail - (1 + e.tail) * lost(sum, e.value());
+    const V numerator = Exponential<T>{tail, e.scale}.value();
     return (u < 0 ? numerator : simd::broadcast(T(1))) / sum;
   }
   [[gnu::always_inline]] static V d_sigmoid(V, Exponential<T> e) {
