@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,16 +24,15 @@ MODULES = sorted(
 
 
 def public_objects() -> dict[str, object]:
-    """What `thalweg` exports; of a module that it exports, the public functions and classes."""
+    """What `thalweg` exports, and what the modules that it exports do."""
     found: dict[str, object] = {}
     for name in thalweg.__all__:
         member = getattr(thalweg, name)
         if not inspect.ismodule(member):
             found[name] = member
             continue
-        for inner, o in inspect.getmembers(member):
-            if not inner.startswith("_") and str(getattr(o, "__module__", "")).startswith(member.__name__):
-                found[f"{name}.{inner}"] = o
+        for inner in member.__all__:
+            found[f"{name}.{inner}"] = getattr(member, inner)
     return {name: o for name, o in found.items() if inspect.isclass(o) or inspect.isroutine(o)}
 
 
@@ -45,6 +46,12 @@ def test_examples_run(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(public_objects()))
 def test_public_names_have_an_example(name: str) -> None:
     assert ">>>" in (inspect.getdoc(public_objects()[name]) or "")
+
+
+def test_the_import_brings_the_public_modules() -> None:
+    code = "import thalweg; print(thalweg.ops.softplus(0.0), thalweg.persistence.load_model.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["0.6931471805599453", "load_model"]
 
 
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """thalweg: energy-based and latent-variable models with native kernels."""
 
-from . import datasets, plots
+from . import datasets, ops, persistence, plots, preprocessing
 from .inference.sparse_encode import sparse_encode
 from .models import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder
 from .preprocessing import Whitening
@@ -14,6 +14,9 @@ __all__ = [
     "Whitening",
     "__version__",
     "datasets",
+    "ops",
+    "persistence",
     "plots",
+    "preprocessing",
     "sparse_encode",
 ]

@@ -16,6 +16,15 @@ from PIL import Image, ImageOps
 
 from ._check import one_of, whole_number
 
+__all__ = [
+    "find_images",
+    "iter_images",
+    "load_images",
+    "load_mnist",
+    "sample_image_paths",
+    "sample_images",
+]
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 # What Pillow raises for a file that is no image, is cut off, is corrupt, or would fill the memory.

@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "load_model",
+    "save_model",
+]
+
 FORMAT = 1
 
 _KEY = "thalweg"  # the one entry of the safetensors metadata: a JSON object
@@ -100,9 +105,17 @@ def load_model(path: Any) -> Any:
     ValueError
         Where it is corrupt, truncated, from a later version, or no model of thalweg; the message names it.
 
-    See Also
+    Examples
     --------
-    save_model : Has an example.
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> from thalweg import SparseCoder
+    >>> from thalweg.persistence import load_model, save_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "coder.safetensors")
+    ...     save_model(SparseCoder(np.eye(2)), path)
+    ...     load_model(path).transform([[3.0, -1.0]])
+    array([[3., 0.]])
     """
     return load_model_and_extra(path)[0]
 

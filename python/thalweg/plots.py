@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "filter_mosaic",
+    "plot_atom_usage",
+    "plot_codes",
+    "plot_curves",
+    "plot_filters",
+    "plot_gaps",
+    "plot_reconstructions",
+    "psnr",
+]
+
 _PAPER = ("#ffffff", "#171a20")  # light, dark
 _INK = ("#23272e", "#d7dbe2")
 _FAINT = ("#d5d9df", "#3a404a")

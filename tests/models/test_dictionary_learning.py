@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import issparse
+from scipy.sparse import coo_matrix, csr_array, csr_matrix, issparse
 from sklearn import decomposition
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -242,3 +242,32 @@ def test_code_init_of_a_wrong_shape_is_named(shape: tuple[int, int]) -> None:
     X = samples()
     with pytest.raises(ValueError, match="code_init: expected shape"):
         DictionaryLearning(6, dict_init=start(X, 6)["dict_init"], code_init=np.zeros(shape)).fit(X)
+
+
+def test_a_fit_refused_at_the_door_leaves_the_model_as_it_was() -> None:
+    X = samples()
+    model = DictionaryLearning(6, alpha=0.1, max_iter=2).fit(X)
+    kept = model.components_.copy()
+    with pytest.raises(ValueError, match="dict_init: expected 5 features"):
+        model.set_params(dict_init=kept).fit(X[:, :5])
+    np.testing.assert_array_equal(model.components_, kept)
+    assert model.transform(X).shape == (len(X), len(kept))
+
+
+def test_an_objective_of_zero_ends_learning() -> None:
+    model = DictionaryLearning(4).fit(np.zeros((20, 6)))
+    assert model.n_iter_ == 2
+    np.testing.assert_array_equal(model.error_, 0.0)
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, coo_matrix, csr_array])
+def test_sparse_codes_of_any_format_go_back_to_rows(kind: Any) -> None:
+    X = samples()
+    model = DictionaryLearning(6, alpha=0.1, max_iter=2, split_sign=True).fit(X)
+    codes = model.transform(X)
+    rows = model.inverse_transform(codes)
+    assert isinstance(rows, np.ndarray)
+    np.testing.assert_allclose(model.inverse_transform(kind(codes)), rows, rtol=1e-12, atol=1e-12)
+    codes[3, 1] = np.nan
+    with pytest.raises(ValueError, match="X"):
+        model.inverse_transform(kind(codes))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import decomposition
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from threadpoolctl import threadpool_info
 
 from thalweg import MiniBatchDictionaryLearning, sparse_encode
 from thalweg.inference.lasso import LassoSolver
@@ -333,3 +335,31 @@ def test_a_state_that_does_not_fit_together_is_refused() -> None:
     tensors, values = learner().partial_fit(samples(50))._get_state()
     with pytest.raises(ValueError, match="do not belong to its dictionary"):
         learner()._set_state({**tensors, "_B": tensors["_B"][1:]}, values)
+
+
+def test_a_fit_refused_at_the_door_leaves_the_model_as_it_was() -> None:
+    X = samples()
+    model = learner().fit(X)
+    kept = model.components_.copy()
+    with pytest.raises(ValueError, match="dict_init: expected 5 features"):
+        model.set_params(dict_init=kept).fit(X[:, :5])
+    np.testing.assert_array_equal(model.components_, kept)
+    assert model.transform(X).shape == (len(X), len(kept))
+
+
+def test_resume_needs_a_fit_to_go_on_with() -> None:
+    X = samples()
+    model = learner().partial_fit(X[:50])
+    for rows in (X, X[:50]):
+        with pytest.raises(NotFittedError, match="partial_fit"):
+            model.resume(rows)
+
+
+def test_concurrent_fits_give_the_same_bits_and_leave_blas_its_threads() -> None:
+    X = samples()
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    alone = learner().fit(X)
+    with ThreadPoolExecutor(3) as pool:
+        models = list(pool.map(lambda _: learner().fit(X), range(6)))
+    assert all(same(alone, model) for model in models)
+    assert [pool["num_threads"] for pool in threadpool_info()] == before

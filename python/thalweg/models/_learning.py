@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
@@ -50,6 +51,22 @@ class DictionaryLearner(SparseCodingTransformer):
         real_number(self.coding_tol, "coding_tol", above=0.0)
         one_of(self.fit_algorithm, "fit_algorithm", FIT_ALGORITHMS)
         one_of(self.positive_dict, "positive_dict", (False, True))
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Whatever is raised inside, the estimator is left as it was."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _check_resumable(self, X: NDArray[Any], n_rows: int) -> None:
+        if n_rows == 0:
+            raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
+        if len(X) != n_rows:
+            raise ValueError(f"X: expected the {n_rows} rows of fit, got shape {X.shape}")
 
     def _coding_problem(self, dictionary: FloatArray) -> LassoSolver:
         """The problem whose minimum the codes are while learning: a convex one, where the penalty is "l1"."""
@@ -119,10 +136,29 @@ class DictionaryLearner(SparseCodingTransformer):
         return self._n_columns_out(len(self.components_))
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """BLAS works with one thread inside: what it computes then has the same bits whatever the machine is."""
-    limit: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
-    return limit
+class _OneBlasThread(AbstractContextManager[None]):
+    """The limit on BLAS's threads belongs to the process: the first to enter sets it, the last lifts it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _blas().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+# BLAS works with one thread inside: what it computes then has the same bits whatever the machine is.
+one_blas_thread = _OneBlasThread()
 
 
 @cache

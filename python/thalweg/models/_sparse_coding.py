@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
@@ -42,7 +42,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     solver: str
     penalty: str
 
-    def transform(self, X: Any) -> FloatArray:
+    def transform(self, X: Any, y: Any = None) -> FloatArray:
         """Codes of the rows of X, by `transform_algorithm`.
 
         Parameters
@@ -50,6 +50,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         X : array-like of shape (n_samples, n_features)
             float32 is coded in float32, every other real kind in float64. Read in blocks: a memory map is
             never loaded whole.
+        y : ignored
 
         Returns
         -------
@@ -129,7 +130,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             Where the number of columns is wrong, or a code is not finite.
         """
         dictionary = self._dictionary()
-        codes = X if issparse(X) else float_array(X, "X", ndim=2)
+        codes = _sparse_codes(X) if issparse(X) else float_array(X, "X", ndim=2)
         width = len(dictionary) * (2 if self.split_sign else 1)
         if codes.shape[1] != width:
             raise ValueError(
@@ -211,3 +212,8 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _sparse_codes(X: Any) -> csr_matrix:
+    codes = csr_matrix(X)
+    return csr_matrix((float_array(codes.data, "X"), codes.indices, codes.indptr), shape=codes.shape)

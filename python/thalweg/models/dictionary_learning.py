@@ -237,18 +237,18 @@ class DictionaryLearning(DictionaryLearner):
         check_is_fitted(self, "components_")
         self._check_learning_parameters()
         rows = self._samples(X, reset=False)
-        if len(rows) != len(self.gap_):
-            raise ValueError(f"X: expected the {len(self.gap_)} rows of fit, got shape {rows.shape}")
+        self._check_resumable(rows, len(self.gap_))
         self._learn(rows.astype(self.components_.dtype, copy=False))
         return self
 
     def _fit(self, X: Any) -> FloatArray:
         self._check_learning_parameters()
         seed_number(self.random_state)
-        rows = self._samples(X, reset=True)
-        with one_blas_thread():
-            dictionary = self._first_dictionary(rows)
-        codes = self._first_codes(rows, dictionary)
+        with self._unchanged_by_errors():
+            rows = self._samples(X, reset=True)
+            with one_blas_thread:
+                dictionary = self._first_dictionary(rows)
+            codes = self._first_codes(rows, dictionary)
         self._commit(dictionary, codes, np.empty(0), np.full(len(rows), np.inf))
         return self._learn(rows)
 
@@ -267,7 +267,7 @@ class DictionaryLearning(DictionaryLearner):
     def _learn(self, X: FloatArray) -> FloatArray:
         # BLAS enters the objective alone; with one thread its bits do not depend on the machine's load.
         try:
-            with one_blas_thread():
+            with one_blas_thread:
                 while self.n_iter_ < self.max_iter and not self._has_converged():
                     with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
                         self._iterate(X)
@@ -308,7 +308,10 @@ class DictionaryLearning(DictionaryLearner):
         return dictionary, n_reborn
 
     def _has_converged(self) -> bool:
-        return len(self.error_) > 1 and bool(self.error_[-2] - self.error_[-1] < self.tol * self.error_[-1])
+        if len(self.error_) < 2:
+            return False
+        before, now = self.error_[-2:]
+        return bool(now == 0 or before - now < self.tol * now)
 
     def _progress(self, X: FloatArray) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ _TENSORS = ("components_", "_A", "_B", "gap_")
 _VALUES = (
     "n_steps_",
     "n_iter_",
+    "_n_rows",  # of fit; 0 after partial_fit, with which `resume` cannot go on
     "_seed",
     "_smooth_cost",
     "_least_cost",
@@ -233,9 +234,11 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
             Where rows stopped at `transform_max_iter`, with the worst gap reached.
         """
         self._check_learning_parameters()
-        rows = self._rows(X, reset=True)
-        require_finite_rows(rows)
-        self._start(rows)
+        with self._unchanged_by_errors():
+            rows = self._rows(X, reset=True)
+            require_finite_rows(rows)
+            self._start(rows)
+            self._n_rows = len(rows)
         self._learn(rows)
         return self
 
@@ -263,13 +266,9 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
             Where rows stopped at `transform_max_iter`, with the worst gap reached.
         """
         self._check_learning_parameters()
-        before = self.__dict__.copy()
-        try:
+        with self._unchanged_by_errors():
             step = self._first_or_next_step(X)
-        except BaseException:
-            self.__dict__ = before
-            raise
-        self._commit(step, gap_=step.info.gap)
+        self._commit(step, gap_=step.info.gap, _n_rows=0)
         self._warn_unconverged(step.info.gap, stacklevel=2)
         return self
 
@@ -277,7 +276,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         begun = hasattr(self, "components_")
         rows = self._rows(X, reset=not begun)
         batch = float_array(rows, "X", dtype=self.components_.dtype if begun else float_dtype(rows))
-        with one_blas_thread():
+        with one_blas_thread:
             if not begun:
                 self._start(batch)
             return self._step(batch)
@@ -306,9 +305,8 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         check_is_fitted(self, "components_")
         self._check_learning_parameters()
         rows = self._rows(X)
+        self._check_resumable(rows, self._n_rows)
         require_finite_rows(rows)
-        if len(rows) != len(self.gap_):
-            raise ValueError(f"X: expected the {len(self.gap_)} rows of fit, got shape {rows.shape}")
         self._learn(rows)
         return self
 
@@ -345,7 +343,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         n_steps = self.max_iter * steps_per_pass
         order: NDArray[Any] = np.empty(0, np.int64)
         # BLAS forms the objective and moves the monitors: with one thread their bits depend on nothing else.
-        with one_blas_thread():
+        with one_blas_thread:
             while self.n_steps_ < n_steps and not self._has_converged():
                 i = self.n_steps_
                 epoch, place = divmod(i, steps_per_pass)

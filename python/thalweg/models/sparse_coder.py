@@ -131,7 +131,12 @@ class SparseCoder(SparseCodingTransformer):
         return self
 
     def _dictionary(self) -> FloatArray:
-        return float_array(self.dictionary, "dictionary", ndim=2)
+        dictionary = float_array(self.dictionary, "dictionary", ndim=2)
+        if 0 in dictionary.shape:
+            raise ValueError(
+                f"dictionary: expected at least one atom and one feature, got shape {dictionary.shape}"
+            )
+        return dictionary
 
     @property
     def _n_features_out(self) -> int:

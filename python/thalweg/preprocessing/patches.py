@@ -27,6 +27,13 @@ class PatchGrid:
         (height, width) of a patch, in pixels.
     step : int
         Pixels from one patch to the next.
+
+    Examples
+    --------
+    >>> from thalweg.preprocessing import PatchGrid
+    >>> grid = PatchGrid((5, 9), (4, 4), step=3)
+    >>> grid.rows, grid.columns, grid.n_patches
+    (array([0, 1]), array([0, 3, 5]), 6)
     """
 
     image_shape: tuple[int, ...]
@@ -153,6 +160,20 @@ def reconstruct_from_patches(
     -------
     images : ndarray or list of ndarray
         Of the shape that the grid names, and of the patches' dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `patches` are not the finite numbers of the shape that the grid has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.preprocessing import extract_patches, reconstruct_from_patches
+    >>> image = np.arange(12.0).reshape(3, 4)
+    >>> patches, grid = extract_patches(image, 2)
+    >>> bool(np.array_equal(reconstruct_from_patches(patches, grid), image))
+    True
     """
     grids = [grid] if isinstance(grid, PatchGrid) else list(grid)
     rows = _check.float_array(patches, "patches", ndim=2)
