@@ -147,6 +147,68 @@ def test_resume_goes_on_bit_for_bit(
     assert np.array_equal(state(tmp_path)["components_"], unbroken["components_"])
 
 
+class Failing(learn._Recorder):
+    """Fails after seven steps."""
+
+    error: Exception
+
+    def __call__(self, step: dict[str, object]) -> None:
+        super().__call__(step)
+        if step["i"] == 6:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [FloatingPointError("no finite"), MemoryError("much"), OSError(28, "full")])
+def test_an_error_keeps_what_was_learnt(
+    photos: Path,
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(Failing, "error", error, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(learn, "_Recorder", Failing)
+        assert main(["learn", "sparse-coding", str(photos), "--out", str(tmp_path), *SMALL]) == 2
+    kept, said = capsys.readouterr().err.splitlines()
+    assert "after 7 steps" in kept
+    assert f"--out {tmp_path} --resume" in kept
+    assert str(error.args[-1]) in said
+    model = PatchModel.load(tmp_path / "model.safetensors")
+    assert (model.learner.n_steps_, model.run["finished"]) == (7, False)
+    assert model.learner.dict_init is None
+    assert main(["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]) == 0
+    assert np.array_equal(state(tmp_path)["components_"], state(finished)["components_"])
+
+
+def test_a_second_error_does_not_hide_the_first(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*args: object) -> None:
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(Failing, "error", FloatingPointError("the first"), raising=False)
+    monkeypatch.setattr(learn, "_Recorder", Failing)
+    monkeypatch.setattr(PatchModel, "save", full_disk)
+    assert main(["learn", "sparse-coding", str(photos), "--out", str(tmp_path), *SMALL]) == 2
+    warned, said = capsys.readouterr().err.splitlines()
+    assert "warning: what was learnt in 7 steps is lost" in warned
+    assert "No space left" in warned
+    assert said == "thalweg: the first"
+
+
+def test_an_error_before_the_first_step_leaves_no_model(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(learn, "_first_atoms", fail)
+    assert "no room" in complaint(capsys, ["learn", "sparse-coding", photos, "--out", tmp_path, *SMALL])
+    assert not list(tmp_path.iterdir())
+
+
 def test_more_epochs_can_be_learnt(photos: Path, tmp_path: Path) -> None:
     longer, extended = tmp_path / "longer", tmp_path / "extended"
     command = ["learn", "sparse-coding", str(photos), *SMALL, "--out"]

@@ -246,10 +246,28 @@ def _learn(model: PatchModel, rows: NDArray[Any], out: Path, checkpoint_every: f
         except KeyboardInterrupt:
             model.run["finished"] = False
             return True
+        except Exception:
+            _save_in_spite_of_an_error(model, out)
+            raise
         finally:
             learner.set_params(callback=None, dict_init=None)
     model.run["finished"] = True
     return False
+
+
+def _save_in_spite_of_an_error(model: PatchModel, out: Path) -> None:
+    """Keeps the steps that were made; that this may fail too must not hide the first error."""
+    steps = getattr(model.learner, "n_steps_", 0)
+    if not steps:
+        return
+    model.run["finished"] = False
+    model.learner.set_params(dict_init=None)
+    try:
+        model.save(out / MODEL)
+    except Exception as error:
+        warn(f"what was learnt in {steps} steps is lost: {error}", stacklevel=2)
+    else:
+        print(f"an error after {steps} steps; {_how_to_go_on(out)}", file=sys.stderr)
 
 
 class _Recorder:
@@ -374,10 +392,10 @@ def _decibels(pair: Comparison) -> float | None:
 def _say_how_it_went(model: PatchModel, out: Path, interrupted: bool) -> None:
     steps = model.learner.n_steps_
     if interrupted:
-        print(
-            f"interrupted after {steps} steps; what was learnt is in {out}. Go on with: "
-            f"thalweg learn sparse-coding --out {out} --resume",
-            file=sys.stderr,
-        )
+        print(f"interrupted after {steps} steps; {_how_to_go_on(out)}", file=sys.stderr)
     else:
         print(f"{len(model.learner.components_)} atoms after {steps} steps: see {out / 'report.html'}")
+
+
+def _how_to_go_on(out: Path) -> str:
+    return f"what was learnt is in {out}. Go on with: thalweg learn sparse-coding --out {out} --resume"
