@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,21 @@ def samples_file(rows: int) -> Path:
 
 def run_one(result: str, place: str, rows: int) -> None:
     """Runs in a process of its own, and prints its figures as JSON."""
-    from thalweg.inference.lasso import LassoSolver
+    from thalweg import SparseCoder
 
     x = np.load(samples_file(rows), mmap_mode="r" if place == "disk" else None)
     atoms = common.dictionary(WIDTH, N_COMPONENTS).astype(np.float32)
     alpha = common.alpha_for_density(np.array(x[:600], np.float64), atoms.astype(np.float64), 0.10)
-    solver = LassoSolver(atoms, tol=1e-3, n_jobs=common.THREADS)
-    encode = solver.encode_csr if result == "CSR" else solver.encode
-    encode(x[:4096], alpha)  # pools and prepared operands
-    print(json.dumps(measure(lambda: encode(x, alpha)[0], place == "disk")))
+    coder = SparseCoder(
+        atoms,
+        transform_algorithm="lasso_cd",
+        transform_alpha=alpha,
+        transform_tol=1e-3,
+        n_jobs=common.THREADS,
+    )
+    encode = partial(coder.encode, sparse_output=result == "CSR")
+    encode(x[:4096])  # starts the threads
+    print(json.dumps(measure(lambda: encode(x), place == "disk")))
 
 
 def main() -> None:

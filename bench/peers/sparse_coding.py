@@ -24,7 +24,7 @@ from sklearn.decomposition import sparse_encode
 
 import common
 import torch_fista
-from thalweg.inference.lasso import LassoSolver
+from thalweg import SparseCoder
 
 BAR = {0.10: 0.4, 0.03: 0.3}  # at most this share of the fastest peer's time
 # A peer counts among the fastest when 99.9 % of its rows come this close to the target; LARS in float32 does
@@ -58,8 +58,16 @@ def _columns(x: np.ndarray, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _thalweg(state: Any, alpha: float, tol: float, solver: str, csr: bool) -> Any:
     x, atoms = state
-    encoder = LassoSolver(atoms, solver=solver, max_iter=20_000, tol=tol, n_jobs=common.THREADS)
-    return (encoder.encode_csr if csr else encoder.encode)(x, alpha)[0]
+    coder = SparseCoder(
+        atoms,
+        transform_algorithm="lasso_cd",
+        transform_alpha=alpha,
+        transform_max_iter=20_000,
+        transform_tol=tol,
+        solver=solver,
+        n_jobs=common.THREADS,
+    )
+    return coder.encode(x, sparse_output=csr)
 
 
 def _spams_lars(state: Any, alpha: float, _: Any, cholesky: bool) -> sp.csc_matrix:

@@ -14,7 +14,6 @@ from thalweg._native import cpu as _cpu
 STREAM_BATCH_ORDER = 1
 STREAM_INITIAL_ATOMS = 2
 STREAM_PATCHES = 3
-STREAM_REBIRTH = 4
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:

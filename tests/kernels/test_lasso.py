@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from reference import lasso as reference
 from thalweg.inference import lasso
-from thalweg.inference.lasso import LassoSolver, lasso_encode, warn_unconverged
+from thalweg.inference.lasso import LassoSolver, warn_unconverged
 
 DTYPES = (np.float64, np.float32)
 PENALTIES = tuple(reference.EXPONENTS)
@@ -327,26 +327,6 @@ def test_out_receives_the_codes(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block_bytes", [1, 32 << 20])
-def test_csr_equals_dense(dtype, block_bytes, monkeypatch):
-    monkeypatch.setattr(lasso, "BLOCK_BYTES", block_bytes)
-    X, D = problem(2500, 12, 8, dtype)
-    X[5] = 0
-    solver = LassoSolver(D)
-    dense, info = solver.encode(X, 0.3)
-    codes, csr_info = solver.encode_csr(X, 0.3)
-    assert isinstance(codes, sparse.csr_matrix)
-    assert codes.dtype == dtype
-    assert codes.has_canonical_format
-    assert_array_equal(codes.toarray(), dense)
-    assert_array_equal(codes.indptr, np.concatenate([[0], np.cumsum((dense != 0).sum(axis=1))]))
-    for a, b in zip(info, csr_info):
-        assert_array_equal(a, b)
-    other, _ = lasso_encode(X, D, 0.3, sparse_output=True)
-    assert_array_equal(other.toarray(), dense)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_mapped_samples_in_blocks(tmp_path, dtype, monkeypatch):
     X, D = problem(2500, 12, 8, dtype)
     path = tmp_path / "x.npy"
@@ -380,13 +360,11 @@ def test_arrays_of_any_real_kind_are_taken():
     assert_array_equal(flags, LassoSolver(D).encode((X > 0).astype(float), 0.1)[0])
 
 
-def test_dtypes_of_the_result():
+def test_the_dictionary_decides_the_dtype_of_the_result():
     X, D = problem(6, 5, 4, np.float32)
-    assert lasso_encode(X, D, 0.1)[0].dtype == np.float32
-    assert lasso_encode(X.astype(np.float64), D, 0.1)[0].dtype == np.float64
-    assert lasso_encode(X, D.astype(np.float64), 0.1)[0].dtype == np.float64
-    assert lasso_encode(X, D.astype(np.float16), 0.1)[0].dtype == np.float64
     assert LassoSolver(D).encode(X.astype(np.float64), 0.1)[0].dtype == np.float32
+    assert LassoSolver(D.astype(np.float64)).encode(X, 0.1)[0].dtype == np.float64
+    assert LassoSolver(D.astype(np.float16)).encode(X, 0.1)[0].dtype == np.float64
 
 
 def test_inputs_are_not_written_to():
@@ -429,8 +407,6 @@ def test_no_samples(method):
         Z, info = solver.encode(np.empty((0, 4)), alpha)
         assert Z.shape == (0, 5)
         assert all(len(a) == 0 for a in info[:3])
-    codes, _ = solver.encode_csr(np.empty((0, 4)), 0.1)
-    assert codes.shape == (0, 5)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -607,13 +583,6 @@ def test_read_only_out_is_refused():
     out.flags.writeable = False
     with pytest.raises(ValueError, match="out: expected a writeable"):
         encode(out=out)
-
-
-def test_sparse_output_excludes_init_and_out():
-    X, D = problem(6, 5, 4)
-    for given in ({"init": np.zeros((6, 5))}, {"out": np.zeros((6, 5))}):
-        with pytest.raises(ValueError, match="sparse_output: cannot be combined"):
-            lasso_encode(X, D, 0.1, sparse_output=True, **given)
 
 
 # --- real patches

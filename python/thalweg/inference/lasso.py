@@ -190,44 +190,6 @@ class LassoSolver:
             self._encode_block(samples, weights, init, codes[rows], info, rows)
         return codes, info
 
-    def encode_csr(self, X: Any, alpha: Any) -> tuple[Any, EncodeInfo]:
-        """Codes as a `scipy.sparse.csr_matrix`, made block by block: dense codes are never held whole."""
-        from scipy.sparse import csr_matrix
-
-        samples, weights = self._open(X, alpha)
-        n_samples = samples.shape[0]
-        info = EncodeInfo(
-            np.empty(n_samples),
-            np.empty(n_samples, np.int32),
-            np.empty(n_samples, np.int8),
-            self._criterion(weights),
-        )
-        index_type = np.int64 if n_samples * self.n_components > np.iinfo(np.int32).max else np.int32
-        data = np.empty(0, self.dtype)
-        indices = np.empty(0, index_type)
-        indptr = np.zeros(n_samples + 1, index_type)
-        used = 0
-        blocks = self._blocks(n_samples)
-        memory = np.empty((blocks[0].stop if blocks else 0, self.n_components), self.dtype)
-        for rows in blocks:
-            dense = memory[: rows.stop - rows.start]
-            self._encode_block(samples, weights, None, dense, info, rows)
-            place = np.flatnonzero(dense.ravel() != 0)  # of booleans, which is faster than of numbers
-            needed = used + place.size
-            if needed > data.size:
-                # Grown in place by the share that is still to come: no second copy of the result.
-                guess = int(needed * n_samples / rows.stop * 1.02) + 1024
-                data.resize(guess, refcheck=False)
-                indices.resize(guess, refcheck=False)
-            data[used:needed] = dense.ravel()[place]
-            indices[used:needed] = place % self.n_components
-            ends = np.arange(1, len(dense) + 1) * self.n_components
-            indptr[rows.start + 1 : rows.stop + 1] = used + np.searchsorted(place, ends)
-            used = needed
-        data.resize(used, refcheck=False)
-        indices.resize(used, refcheck=False)
-        return csr_matrix((data, indices, indptr), shape=(n_samples, self.n_components), copy=False), info
-
     def _open(self, X: Any, alpha: Any) -> tuple[Any, NDArray[Any]]:
         if hasattr(X, "toarray"):
             raise TypeError("X: a dense array is required, got a sparse matrix; use X.toarray()")
@@ -324,35 +286,6 @@ class LassoSolver:
         options.max_iter = self.max_iter
         options.n_jobs = self.n_threads
         return options
-
-
-def lasso_encode(
-    X: Any,
-    dictionary: Any,
-    alpha: Any,
-    *,
-    init: Any = None,
-    out: NDArray[Any] | None = None,
-    sparse_output: bool = False,
-    **options: Any,
-) -> tuple[Any, EncodeInfo]:
-    """Codes of X over a dictionary that is used once; `options` are those of `LassoSolver`.
-
-    X and the dictionary are brought to one dtype: float32 where both are float32, float64 otherwise.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_samples, n_components), or csr_matrix where `sparse_output`
-    info : EncodeInfo
-    """
-    both_single = all(getattr(a, "dtype", None) == np.float32 for a in (X, dictionary))
-    dtype = np.float32 if both_single else np.float64
-    solver = LassoSolver(_check.float_array(dictionary, "dictionary", ndim=2, dtype=dtype), **options)
-    if not sparse_output:
-        return solver.encode(X, alpha, init=init, out=out)
-    if init is not None or out is not None:
-        raise ValueError("sparse_output: cannot be combined with init or out")
-    return solver.encode_csr(X, alpha)
 
 
 def warn_unconverged(info: EncodeInfo, tol: float) -> None:

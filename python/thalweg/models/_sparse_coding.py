@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
 from ..energies.sparse_coding import PENALTIES
-from ..inference.lasso import EncodeInfo, warn_unconverged
+from ..inference.lasso import SOLVERS, EncodeInfo, warn_unconverged
 from ..inference.sparse_encode import (
     ALGORITHMS,
     LASSO_ALGORITHMS,
@@ -24,8 +24,6 @@ from ..inference.sparse_encode import (
     float_dtype,
     make_coder,
 )
-
-SOLVERS = ("auto", "active_set", "cd", "fista", "ista")
 
 
 class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
