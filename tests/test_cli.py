@@ -225,13 +225,47 @@ def test_an_unfinished_run_is_not_lost(
 ) -> None:
     interrupted_run(photos, tmp_path)
     command = ["learn", "sparse-coding", photos, "--out", tmp_path, *SMALL]
-    assert "--resume, or start anew with --overwrite" in complaint(capsys, command)
+    assert "an unfinished run (7 steps): go on with --resume, start anew with --over" in complaint(
+        capsys, command
+    )
     assert "--alpha 0.7: the run" in complaint(capsys, [*command, "--resume", "--alpha", "0.7"])
     other = ["learn", "sparse-coding", photos / "p0.png", "--out", tmp_path, *SMALL, "--resume"]
     assert "other photographs" in complaint(capsys, other)
     assert main([*map(str, command), "--overwrite"]) == 0
     (tmp_path / "model.safetensors").write_text("spoiled")
     assert "--overwrite replaces it" in complaint(capsys, command)
+
+
+def test_a_finished_run_is_not_lost(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["learn", "sparse-coding", photos, "--out", tmp_path, *SMALL, "--epochs", "1"]
+    assert main([*map(str, command)]) == 0
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    line = complaint(capsys, [*command, "--alpha", "0.7"])
+    assert "a finished run (6 steps): go on with --resume and more --epochs, start anew with --over" in line
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert main([*map(str, command), "--alpha", "0.7", "--overwrite"]) == 0
+    assert PatchModel.load(tmp_path / "model.safetensors").learner.alpha == 0.7
+
+
+def test_fewer_epochs_than_were_done_are_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted_run(photos, tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    resume = ["learn", "sparse-coding", "--out", tmp_path, "--resume", "--quiet", "--epochs"]
+    assert "--epochs 1: the run" in complaint(capsys, [*resume, "1"])
+    assert "has got to epoch 2 already" in complaint(capsys, [*resume, "1"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert main([*map(str, resume), "2"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["finished"], metrics["n_steps"], metrics["options"]["epochs"]) == (True, 12, 2)
+
+
+def test_a_run_interrupted_at_its_end_is_finished_when_resumed(photos: Path, tmp_path: Path) -> None:
+    assert interrupted_run(photos, tmp_path, "--batch-size", "43", "--epochs", "1") == 130
+    assert main(["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["finished"], metrics["n_steps"]) == (True, 7)
 
 
 def test_changed_photographs_are_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

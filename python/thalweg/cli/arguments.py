@@ -50,7 +50,9 @@ def _add_learn(commands: Any) -> None:
     )
     p.add_argument("--out", default="run", help="folder for the results (default: run)")
     p.add_argument("--resume", action="store_true", help=_RESUME)
-    p.add_argument("--overwrite", action="store_true", help="start anew where --out holds an unfinished run")
+    p.add_argument(
+        "--overwrite", action="store_true", help="start anew where --out holds a run, and replace it"
+    )
     _add_options(p)
     p.add_argument(
         "--checkpoint-every",

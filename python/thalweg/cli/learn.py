@@ -96,11 +96,11 @@ def _refuse_to_lose_a_run(out: Path, overwrite: bool) -> None:
         raise ValueError(
             f"{path} exists and is no model that can be resumed; --overwrite replaces it"
         ) from None
-    if not earlier.run["finished"]:
-        raise ValueError(
-            f"{path} holds an unfinished run ({earlier.learner.n_steps_} steps): "
-            "go on with --resume, or start anew with --overwrite"
-        )
+    kind, more = ("a finished", " and more --epochs") if earlier.run["finished"] else ("an unfinished", "")
+    raise ValueError(
+        f"{path} holds {kind} run ({earlier.learner.n_steps_} steps): go on with --resume{more}, "
+        "start anew with --overwrite, which replaces it, or learn into another folder with --out"
+    )
 
 
 def _new_model(options: dict[str, Any], photos: list[str]) -> PatchModel:
@@ -147,6 +147,11 @@ def _model_to_resume(out: Path, given: dict[str, Any], photos: list[str]) -> Pat
         if named != model.run["photographs"]:
             raise ValueError(f"--resume: the run in {out} was begun with other photographs; leave them out")
     options["epochs"] = given.get("epochs", options["epochs"])
+    if options["epochs"] < model.learner.n_iter_:
+        raise ValueError(
+            f"--epochs {options['epochs']}: the run in {out} has got to epoch {model.learner.n_iter_} "
+            "already; expected at least that"
+        )
     return model
 
 
@@ -226,6 +231,7 @@ def _learn(model: PatchModel, rows: NDArray[Any], out: Path, checkpoint_every: f
     n_steps = options["epochs"] * -(-len(rows) // min(options["batch_size"], len(rows)))
     begun = hasattr(learner, "components_")
     if begun and learner.n_steps_ >= n_steps:
+        model.run["finished"] = True  # Ctrl-C may have come after the last step
         return False
     with tqdm(
         total=n_steps,
