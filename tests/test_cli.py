@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import scipy.sparse
 from PIL import Image
 
 from thalweg import SparseCoder, datasets
-from thalweg.cli import learn, main, patch_model, report
+from thalweg.cli import learn, main, patch_model, report, targets
 from thalweg.cli.arguments import parser
 from thalweg.cli.codes import CodesFile
 from thalweg.cli.patch_model import PatchModel
@@ -483,6 +484,111 @@ def test_a_full_disk_is_said(photos: Path, tmp_path: Path, capsys: pytest.Captur
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target must be refused before the work on its content."""
+
+    def work(*args: object) -> None:
+        raise AssertionError("the work has begun")
+
+    for name in ("encode_image", "decode_image", "atoms"):
+        monkeypatch.setattr(PatchModel, name, work)
+
+
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize("command", ["encode", "reconstruct", "show"])
+def test_a_target_that_cannot_be_written_is_said_before_the_work(
+    photos: Path,
+    finished: Path,
+    codes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    model = finished / "model.safetensors"
+    rest = {"encode": [model, photos], "reconstruct": [codes, "--model", model], "show": [model]}[command]
+    (tmp_path / "file").write_text("no folder")
+    assert "file" in complaint(capsys, [command, *rest, "--out", tmp_path / "file" / "below"])
+    if command == "reconstruct":
+        assert "file: File exists" in complaint(capsys, [command, *rest, "--out", tmp_path / "file"])
+    else:
+        assert "expected the name of a file" in complaint(capsys, [command, *rest, "--out", tmp_path])
+        assert "no folder" in complaint(capsys, [command, *rest, "--out", tmp_path / "no" / "where"])
+
+    def full_disk(*args: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(targets, "NamedTemporaryFile", full_disk)
+    line = complaint(capsys, [command, *rest, "--out", tmp_path / "new"])
+    assert "cannot be written to: No space left on device" in line
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+def test_a_disk_that_fills_up_during_the_work_is_said(
+    photos: Path, finished: Path, codes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = finished / "model.safetensors"
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, old_limit[1]))
+    try:
+        encode = ["encode", model, photos, "--quiet", "--out", tmp_path / "c.npz"]
+        assert "c.npz cannot be written: " in complaint(capsys, encode)
+        reconstruct = ["reconstruct", codes, "--model", model, "--out", tmp_path]
+        assert "p0.png cannot be written: " in complaint(capsys, reconstruct)
+        assert "a.png cannot be written: " in complaint(capsys, ["show", model, "--out", tmp_path / "a.png"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_smaller_than_a_patch_is_named_and_skipped(
+    photos: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(0, (3, 50)).save(tmp_path / "flat.png")
+    model, out = finished / "model.safetensors", tmp_path / "codes.npz"
+    command = ["encode", model, tmp_path / "flat.png", photos, "--out", out, "--quiet"]
+    assert main([str(c) for c in command]) == 0
+    printed = capsys.readouterr()
+    assert "flat.png: skipped, for it is smaller than a patch" in printed.err
+    assert printed.out.startswith("3 images, ")
+    assert [Path(name).name for name in CodesFile.load(out).names] == ["p0.png", "p1.png", "p2.png"]
+    assert main(["encode", str(model), str(tmp_path / "flat.png"), "--out", str(tmp_path / "none")]) == 2
+    assert "none of the images" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_alpha_beyond_the_models_precision_is_refused(
+    photos: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "encode",
+        finished / "model.safetensors",
+        photos / "p0.png",
+        "--out",
+        tmp_path / "c",
+        "--alpha",
+    ]
+    assert "--alpha 1e+300: beyond float32" in complaint(capsys, [*command, "1e300"])
+    assert main([*map(str, command), "3e38"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the name of a file is Unicode")
+def test_names_of_files_that_are_no_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, out = os.fsdecode(b"a\xff<.png"), tmp_path / os.fsdecode(b"run\xff")
+    photograph(0).save(tmp_path / name)
+    assert main(["learn", "sparse-coding", str(tmp_path / name), "--out", str(out), *SMALL]) == 0
+    assert r"a\udcff&lt;.png: original" in (out / "report.html").read_text("utf-8")
+    model, codes = str(out / "model.safetensors"), str(out / name) + ".npz"
+    assert main(["encode", model, str(tmp_path / name), "--out", codes]) == 0
+    assert main(["reconstruct", codes, "--model", model, "--out", str(out / "back")]) == 0
+    assert r"a\udcff<.png  PSNR " in capsys.readouterr().out
+    assert (out / "back" / name).exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_folder_is_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -544,6 +650,46 @@ def test_corrupt_codes_are_refused(
     command = ["reconstruct", tmp_path / "codes.npz", "--model", finished / "model.safetensors"]
     assert "codes.npz: no file of codes, or corrupt" in complaint(capsys, [*command, "--out", tmp_path / "x"])
     assert not (tmp_path / "x").exists()
+
+
+def test_codes_of_no_image_are_refused(codes: Path, tmp_path: Path) -> None:
+    none = {"indptr": np.zeros(1, int), "shape": np.array([0, 20]), "image_shapes": np.zeros((0, 2), int)}
+    none |= {name: np.zeros(0) for name in ("data", "means", "gap", "names")} | {"indices": np.zeros(0, int)}
+    with np.load(codes) as file:
+        np.savez(tmp_path / "codes.npz", **{**file, **none})
+    with pytest.raises(ValueError, match=r"corrupt.*no image"):
+        CodesFile.load(tmp_path / "codes.npz")
+
+
+def read_or_reason(path: Path) -> CodesFile | str:
+    try:
+        return CodesFile.load(path)
+    except ValueError as error:
+        return str(error)
+
+
+def test_flipped_bits_are_noticed_or_do_no_harm(codes: Path, tmp_path: Path) -> None:
+    """Most lie in members, which have checksums; the headers of a zip file have none."""
+    whole, path = CodesFile.load(codes), tmp_path / "codes.npz"
+    rng, data = np.random.default_rng(0), codes.read_bytes()
+    headers = [i for i in range(len(data) - 4) if data[i : i + 2] == b"PK"]
+    places = np.concatenate(
+        [rng.integers(len(data), size=100), rng.choice(headers, 400) + rng.integers(46, size=400)]
+    )
+    noticed = 0
+    for place, bit in zip(places % len(data), rng.integers(8, size=len(places))):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        read = read_or_reason(path)
+        if isinstance(read, str):
+            assert read.startswith(f"{path}: no file of codes, or corrupt (")
+            noticed += 1
+        else:
+            assert (read.codes != whole.codes).nnz == 0
+            assert np.array_equal(read.means, whole.means)
+            assert (read.grids, read.names, read.dictionary) == (whole.grids, whole.names, whole.dictionary)
+    assert noticed > 200
 
 
 @pytest.mark.parametrize("keep", [0, 1, 50, 2000, -30])

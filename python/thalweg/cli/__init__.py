@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    _print_every_name()
     args = parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=UserWarning)
@@ -38,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             return _complain(f"out of memory ({error})", 2)
     return code
+
+
+def _print_every_name() -> None:
+    """A file may have a name that is no UTF-8 or that the terminal cannot show: then it is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _in_words(error: OSError) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from ..plots import psnr
 from ..preprocessing import PatchGrid
 from .patch_model import EncodedImage, PatchModel
 from .pictures import image_from, png
+from .targets import writable_file, writable_folder
 
 _FORMAT = 1
 
@@ -61,23 +61,20 @@ class CodesFile:
 
     @classmethod
     def load(cls, path: Path) -> CodesFile:
-        try:
-            with open(path, "rb") as file:
-                if file.read(2) != b"PK":
-                    raise ValueError("no .npz file")
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as arrays:
-                    return cls._from_arrays(dict(arrays))
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            KeyError,
-            ValueError,
-            TypeError,
-            IndexError,
-        ) as error:
-            raise ValueError(f"{path}: no file of codes, or corrupt ({error})") from error
+        with open(path, "rb") as file:
+            try:
+                return cls._from_file(file)
+            except Exception as error:  # a damaged zip file makes its readers raise almost anything
+                reason = str(error) or type(error).__name__
+                raise ValueError(f"{path}: no file of codes, or corrupt ({reason})") from error
+
+    @classmethod
+    def _from_file(cls, file: BinaryIO) -> CodesFile:
+        if file.read(2) != b"PK":
+            raise ValueError("no .npz file")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls._from_arrays(dict(arrays))
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> CodesFile:
@@ -89,6 +86,8 @@ class CodesFile:
         height, width = (int(n) for n in arrays["patch_size"])
         step = int(arrays["step"])
         shapes = [tuple(int(n) for n in row) for row in arrays["image_shapes"]]
+        if not shapes:
+            raise ValueError("it holds no image")
         if min(height, width, step) < 1 or any(s[0] < height or s[1] < width for s in shapes):
             raise ValueError("its patches do not fit into its images")
         grids = [PatchGrid(s, (height, width), step) for s in shapes]
@@ -106,15 +105,37 @@ def encode(args: argparse.Namespace) -> int:
     model = PatchModel.load(Path(args.model))
     model.learner.set_params(n_jobs=args.threads, transform_tol=args.tol)
     if args.alpha is not None:
+        if args.alpha > float(np.finfo(model.dtype).max):
+            raise ValueError(f"--alpha {args.alpha:g}: beyond {model.dtype}, in which this model computes")
         model.learner.set_params(transform_alpha=args.alpha)
     step = max(1, min(model.patch_size) // 2) if args.step is None else args.step
     if step > min(model.patch_size):
         raise ValueError(f"--step {step}: patches of {min(model.patch_size)} pixels would leave gaps")
-    out = Path(args.out)
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {out}: there is no folder {out.parent}")
-    names, encoded = _encode_all(model, args, step)
-    file = CodesFile(
+    out = writable_file(args.out)
+    file = _encode_all(model, args, step)
+    file.save(out)
+    (patches, atoms), images = file.codes.shape, len(file.names)
+    print(
+        f"{images} image{'s' * (images != 1)}, {patches:,} patches, "
+        f"{file.codes.nnz / patches:.1f} of {atoms} atoms each, worst gap {np.nanmax(file.gap):.1e}: {out}"
+    )
+    return 0
+
+
+def _encode_all(model: PatchModel, args: argparse.Namespace, step: int) -> CodesFile:
+    files = datasets.find_images(args.images)
+    names: list[str] = []
+    encoded: list[EncodedImage] = []
+    images = datasets.iter_images(files, color=model.channels == 3, max_side=args.max_side, dtype=model.dtype)
+    for path, image in tqdm(images, total=len(files), unit="image", disable=args.quiet or len(files) < 2):
+        if min(image.shape[:2]) < min(model.patch_size):
+            warn(f"{path}: skipped, for it is smaller than a patch", stacklevel=2)
+            continue
+        names.append(str(path.resolve()))
+        encoded.append(model.encode_image(image, step))
+    if not names:
+        raise ValueError("none of the images can be read and is as large as a patch")
+    return CodesFile(
         vstack([e.codes for e in encoded], format="csr"),
         np.concatenate([e.means for e in encoded]),
         np.concatenate([e.gap for e in encoded]),
@@ -122,29 +143,6 @@ def encode(args: argparse.Namespace) -> int:
         names,
         model.fingerprint(),
     )
-    file.save(out)
-    patches, atoms = file.codes.shape
-    print(
-        f"{len(names)} image{'s' * (len(names) != 1)}, {patches:,} patches, "
-        f"{file.codes.nnz / patches:.1f} of {atoms} atoms each, worst gap {np.nanmax(file.gap):.1e}: {out}"
-    )
-    return 0
-
-
-def _encode_all(
-    model: PatchModel, args: argparse.Namespace, step: int
-) -> tuple[list[str], list[EncodedImage]]:
-    files = datasets.find_images(args.images)
-    names, encoded = [], []
-    images = datasets.iter_images(files, color=model.channels == 3, max_side=args.max_side, dtype=model.dtype)
-    for path, image in tqdm(images, total=len(files), unit="image", disable=args.quiet or len(files) < 2):
-        if min(image.shape[:2]) < min(model.patch_size):
-            raise ValueError(f"{path}: smaller than a patch of {model.patch_size[0]} pixels")
-        names.append(str(path.resolve()))
-        encoded.append(model.encode_image(image, step))
-    if not names:
-        raise ValueError("none of the images can be read")
-    return names, encoded
 
 
 def reconstruct(args: argparse.Namespace) -> int:
@@ -156,8 +154,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     channels = (*file.grids[0].image_shape, 1)[2]
     if file.means.shape[1:] != (channels,) or channels != model.channels:
         raise ValueError(f"{args.codes}: no file of codes, or corrupt (the means do not fit)")
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = writable_folder(args.out)
     start = 0
     taken: set[str] = set()
     for name, grid in zip(file.names, file.grids):

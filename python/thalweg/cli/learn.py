@@ -29,6 +29,7 @@ from ..preprocessing import extract_patches
 from .patch_model import PatchModel
 from .pictures import atoms_png
 from .report import Comparison, Report, report_html
+from .targets import writable_folder
 
 MODEL = "model.safetensors"
 
@@ -57,7 +58,7 @@ _SMOOTHED_STEPS = 20
 
 def learn_sparse_coding(args: argparse.Namespace) -> int:
     """Runs the command; the exit code."""
-    out = _writable_folder(args.out)
+    out = writable_folder(args.out)
     given = {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
     model = _model_to_resume(out, given, args.photos) if args.resume else None
     if model is None:
@@ -74,16 +75,6 @@ def learn_sparse_coding(args: argparse.Namespace) -> int:
     _write_results(model, data, out)
     _say_how_it_went(model, out, interrupted)
     return 130 if interrupted else 0
-
-
-def _writable_folder(name: str) -> Path:
-    """The output folder, made where it is missing; an hour's work must not end at a folder that is none."""
-    out = Path(name)
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".thalweg-probe"
-    write_bytes(probe, b"thalweg")
-    probe.unlink()
-    return out
 
 
 def _refuse_to_lose_a_run(out: Path, overwrite: bool) -> None:
@@ -341,7 +332,7 @@ def _write_results(model: PatchModel, data: _Data, out: Path) -> None:
     page = report_html(Report(metrics, model.atoms(), usage, info.gap, info.criterion, comparisons))
     write_bytes(out / "metrics.json", text.encode())
     write_bytes(out / "atoms.png", atoms_png(model.atoms()))
-    write_bytes(out / "report.html", page.encode())
+    write_bytes(out / "report.html", page.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
 
 
 def _metrics(model: PatchModel, data: _Data, codes: csr_matrix, info: Any) -> dict[str, Any]:

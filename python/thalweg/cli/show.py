@@ -13,13 +13,14 @@ from .._native import available_levels, cpu
 from ..persistence import write_bytes
 from .patch_model import PatchModel
 from .pictures import atoms_png
+from .targets import writable_file
 
 
 def show(args: argparse.Namespace) -> int:
     """Writes a picture of the atoms and prints what the model is; the exit code."""
     model = PatchModel.load(Path(args.model))
     learner, run = model.learner, model.run
-    out = Path(args.out)
+    out = writable_file(args.out)
     write_bytes(out, atoms_png(model.atoms()))
     count, (height, width) = len(learner.components_), model.patch_size
     kind = "colour" if model.channels == 3 else "gray"

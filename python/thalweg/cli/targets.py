@@ -1,0 +1,35 @@
+"""Where results go: tried before the work, for an hour of it must not end at a target that is none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+
+def writable_folder(name: str) -> Path:
+    """The folder `--out`, made where it is missing."""
+    folder = Path(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    _try_to_write(folder)
+    return folder
+
+
+def writable_file(name: str) -> Path:
+    """The file `--out`; what is there already, if anything, is a file."""
+    path = Path(name)
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--out {path}: there is no folder {folder}")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"--out {path}: expected the name of a file, and this is none")
+    _try_to_write(folder)
+    return path
+
+
+def _try_to_write(folder: Path) -> None:
+    try:
+        with NamedTemporaryFile(prefix=".thalweg-", dir=folder) as probe:
+            probe.write(b"thalweg")
+    except OSError as error:
+        raise OSError(error.errno, f"--out: {folder} cannot be written to: {error.strerror}") from error
