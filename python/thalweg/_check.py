@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]  # float32 or float64
+
+# More threads than any machine has, and few enough for the kernels' int.
+MAX_THREADS = 2**15
 
 
 def _describe(value: object) -> str:
@@ -22,35 +25,68 @@ def float_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = None
     """`x` as a C-contiguous, finite float32 or float64 array; no copy where it already is one.
 
     float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
-    Raises TypeError for a sparse matrix and for what is no array, ValueError for a wrong number of
-    dimensions, complex numbers, text, NaN and infinity.
+    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for a wrong number of
+    dimensions, rows of different lengths, masked elements, complex numbers, text, NaN, infinity and numbers
+    that are too large for the dtype.
     """
-    if hasattr(x, "toarray"):
-        raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
-    array = np.asarray(x)
-    if array.dtype.kind == "c":
-        raise ValueError(f"{name}: Complex data not supported, got dtype {array.dtype}")
-    if array.dtype.kind not in "biufO":
-        raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    array = _real_array(x, name)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
     if dtype is None:
         dtype = np.float32 if array.dtype == np.float32 else np.float64
+    made = _converted(array, np.dtype(dtype).newbyteorder("="), name, order="C")
+    if not is_finite(made):
+        _refuse_not_finite(array, made, name)
+    return made
+
+
+def array_of(x: Any, name: str) -> NDArray[Any]:
+    """`x` as an array of any kind, where no element is masked; not copied, and not read, where it is one.
+
+    Raises TypeError for a sparse matrix, ValueError for rows of different lengths and for masked elements.
+    """
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name}: expected no masked elements; fill or drop the masked elements first")
     try:
-        array = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("=")).reshape(array.shape)
-    except TypeError as error:
-        raise TypeError(f"{name}: expected real numbers, got an object array ({error})") from error
-    require_finite(array, name)
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of numbers, got no array ({error})") from error
+
+
+def _real_array(x: Any, name: str) -> NDArray[Any]:
+    array = array_of(x, name)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name}: Complex data not supported, got dtype {array.dtype}")
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
     return array
 
 
-def require_finite(array: FloatArray, name: str) -> None:
-    """ValueError unless every element of the float array is finite."""
+def _converted(array: NDArray[Any], dtype: Any, name: str, *, order: Literal["C", "K"] = "K") -> FloatArray:
+    """`array` in this dtype; what overflows becomes infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return array.astype(dtype, order=order, copy=False)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected real numbers, got an object array ({error})") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: expected real numbers, got an object array ({error})") from error
+
+
+def is_finite(array: FloatArray) -> bool:
+    """Whether every element of the float array is finite."""
     # One pass and no temporary: a sum is finite unless an element is not, or it overflows.
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all():
-            return
-    kind = "NaN" if np.isnan(array).any() else "infinity"
+        return bool(np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all())
+
+
+def _refuse_not_finite(given: NDArray[Any], made: FloatArray, name: str) -> NoReturn:
+    source = given if given.dtype.kind == "f" else given.astype(np.float64)
+    if np.isfinite(source).all():
+        raise ValueError(f"{name}: overflows {made.dtype}: an element is too large for it")
+    kind = "NaN" if np.isnan(made).any() else "infinity"
     raise ValueError(f"{name}: every element must be finite, but it contains {kind}")
 
 
@@ -92,6 +128,8 @@ def thread_number(n_jobs: int | None) -> int:
         raise TypeError(f"n_jobs: expected an integer or None, got {_describe(n_jobs)}")
     if n_jobs == 0:
         raise ValueError("n_jobs: expected a non-zero integer or None, got 0")
+    if n_jobs > MAX_THREADS:
+        raise ValueError(f"n_jobs: expected at most {MAX_THREADS}, got {int(n_jobs)}")
     return int(n_jobs) if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + int(n_jobs))
 
 
@@ -123,24 +161,14 @@ def real_operand(x: Any, name: str, *, dtype: Any = None) -> FloatArray:
     """`x` as a float32 or float64 array of any strides; NaN and infinity are allowed.
 
     float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
-    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for complex numbers
-    and text.
+    Raises TypeError for a sparse matrix and for objects that are no numbers, ValueError for rows of different
+    lengths, masked elements, complex numbers and text.
     """
-    if hasattr(x, "toarray"):
-        raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
-    array = np.asarray(x)
-    kind = array.dtype
-    wanted = dtype if dtype is not None else _FLOATS[0] if kind == _FLOATS[0] else _FLOATS[1]
-    if kind != wanted:
-        if kind.kind == "c":
-            raise ValueError(f"{name}: Complex data not supported, got dtype {kind}")
-        if kind.kind not in "biufO":
-            raise ValueError(f"{name}: expected real numbers, got dtype {kind}")
-        try:
-            with np.errstate(over="ignore"):
-                array = array.astype(wanted)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name}: expected real numbers, got an object array ({error})") from error
+    array = _real_array(x, name)
+    if dtype is None:
+        dtype = _FLOATS[0] if array.dtype == _FLOATS[0] else _FLOATS[1]
+    if array.dtype != dtype:
+        array = _converted(array, dtype, name)
     has_whole_strides = all(stride % array.itemsize == 0 for stride in array.strides)
     return array if array.flags.aligned and has_whole_strides else array.copy()
 

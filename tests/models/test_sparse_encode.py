@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn import decomposition
 from sklearn.exceptions import ConvergenceWarning
 
-from thalweg import sparse_encode
+from thalweg import MiniBatchDictionaryLearning, SparseCoder, sparse_encode
 from thalweg.inference import sparse_encode as module_of_blocks
 
 ALGORITHMS = ("lasso_lars", "lasso_cd", "lars", "omp", "threshold")
@@ -192,12 +193,40 @@ def test_blocks_and_sparse_output_give_the_same_codes(algorithm: str, dtype: Any
     np.testing.assert_array_equal(sparse.toarray(), parts)
 
 
-def test_memory_map_is_read_in_blocks(tmp_path: Any) -> None:
-    X, D = problem(n_samples=3000)
-    np.save(tmp_path / "x.npy", X.astype(np.float16))
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    expected = sparse_encode(X.astype(np.float16).astype(np.float64), D, alpha=0.2)
-    np.testing.assert_allclose(sparse_encode(mapped, D, alpha=0.2), expected, atol=1e-12)
+def half_wide_map(tmp_path: Any) -> Any:
+    """60,000 rows of float16 on disk: 31 MB as float64."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float16))
+    return np.load(tmp_path / "x.npy", mmap_mode="r")
+
+
+READERS: dict[str, Any] = {
+    "sparse_encode": lambda X, D: sparse_encode(X, D, algorithm="threshold", alpha=0.2),
+    "SparseCoder.transform": lambda X, D: SparseCoder(D, transform_algorithm="threshold").transform(X),
+    "MiniBatchDictionaryLearning.fit": lambda X, D: MiniBatchDictionaryLearning(
+        2, max_iter=1, batch_size=1024, random_state=0
+    ).fit(X),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_memory_map_is_never_held_whole(reader: str, tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module_of_blocks, "_BLOCK_BYTES", 1 << 20)
+    mapped = half_wide_map(tmp_path)
+    read, D = READERS[reader], problem(n_features=64, n_components=2)[1]
+    read(mapped[:600], D)  # what is imported and cached at the first call is not counted
+    tracemalloc.start()
+    read(mapped, D)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * mapped.size * 8
+
+
+def test_memory_map_is_coded_as_the_array(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module_of_blocks, "_BLOCK_BYTES", 1 << 20)
+    mapped = half_wide_map(tmp_path)[:5000]
+    D = problem(n_features=64)[1]
+    expected = sparse_encode(mapped.astype(np.float64), D, alpha=1.0)
+    np.testing.assert_allclose(sparse_encode(mapped, D, alpha=1.0), expected, atol=1e-12)
 
 
 MEMORY = """
@@ -335,6 +364,66 @@ def test_bad_input_is_named(case: str) -> None:
     arguments = {"X": X, "dictionary": D, "alpha": 0.3, **change}
     with pytest.raises(error, match=message):
         sparse_encode(**arguments)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rows_whose_squares_overflow_are_refused(algorithm: str) -> None:
+    X, D = problem()
+    X[3] *= 1e200
+    with pytest.raises(ValueError, match=r"^X: the squares of its elements overflow float64"):
+        sparse_encode(X, D, algorithm=algorithm, return_info=True)
+
+
+@pytest.mark.parametrize("algorithm", ["lasso_lars", "omp"])
+def test_rows_whose_squares_overflow_are_refused_without_info_too(algorithm: str) -> None:
+    X, D = problem()
+    coder = SparseCoder(D, transform_algorithm=algorithm)
+    with pytest.raises(ValueError, match=r"^X: the squares of its elements overflow float64"):
+        coder.transform(1e200 * X)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_squares_beyond_float32_are_no_overflow(algorithm: str) -> None:
+    X, D = problem()
+    X, D = X.astype(np.float32), D.astype(np.float32)
+    scale = np.float32(2.0**80)
+    codes, info = sparse_encode(scale * X, D, algorithm=algorithm, alpha=scale, return_info=True)
+    expected = sparse_encode(X, D, algorithm=algorithm)
+    np.testing.assert_allclose(codes / scale, expected, atol=1e-5)
+    assert np.isfinite(info.gap).all()
+
+
+@pytest.mark.parametrize("algorithm", ["lars", "threshold"])
+def test_codes_that_overflow_are_refused(algorithm: str) -> None:
+    X, D = (np.float32(3e38) * np.sign(a).astype(np.float32) for a in problem())
+    with pytest.raises(ValueError, match=r"^(X, )?dictionary: the (codes|squares of its elements) overflow"):
+        sparse_encode(X, D, algorithm=algorithm)
+
+
+def test_a_gap_that_overflows_is_refused() -> None:
+    X, D = problem()
+    rows = X * (1e154 / np.linalg.norm(X, axis=1, keepdims=True))  # squares fit, products with them do not
+    with pytest.raises(ValueError, match=r"^X, dictionary: the duality gap of a row overflows float64"):
+        sparse_encode(rows, D, max_iter=5)
+
+
+def test_threshold_needs_no_squares() -> None:
+    X, D = problem()
+    codes = sparse_encode(1e200 * X, D, algorithm="threshold", alpha=1e200)
+    np.testing.assert_allclose(1e-200 * codes, sparse_encode(X, D, algorithm="threshold"), atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["lasso_lars", "omp"])
+def test_dictionary_is_prepared_once_for_all_blocks(algorithm: str, monkeypatch: Any) -> None:
+    prepared = []
+    native = module_of_blocks._cpu.CodingDictionary64
+    monkeypatch.setattr(module_of_blocks, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(
+        module_of_blocks._cpu, "CodingDictionary64", lambda *given: prepared.append(0) or native(*given)
+    )
+    X, D = problem(n_samples=700)
+    sparse_encode(X, D, algorithm=algorithm)
+    assert len(prepared) == 1
 
 
 @pytest.mark.parametrize("algorithm", ["lasso_lars", "omp", "threshold"])

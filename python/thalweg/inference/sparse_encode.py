@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from .._check import FloatArray, float_array, one_of, real_number, whole_number
+from .._check import (
+    FloatArray,
+    array_of,
+    float_array,
+    is_finite,
+    one_of,
+    real_number,
+    thread_number,
+    whole_number,
+)
+from .._native import cpu as _cpu
 from .lasso import EncodeInfo, LassoSolver, warn_unconverged
-from .omp import omp_encode
 
 ALGORITHMS = ("lasso_lars", "lasso_cd", "lars", "omp", "threshold")
 LASSO_ALGORITHMS = ("lasso_lars", "lasso_cd")
@@ -107,9 +116,10 @@ def sparse_encode(
     Raises
     ------
     TypeError
-        Where an argument is of the wrong kind: a sparse matrix, a text.
+        Where an argument is of the wrong kind: a sparse matrix, a number that is none, objects in an array.
     ValueError
-        Where an argument is out of range, of the wrong shape, empty, complex, or not finite.
+        Where an argument is out of range, of the wrong shape, empty, masked, complex, an array of text, or
+        not finite, or so large that squares of its elements, or the codes, overflow.
 
     Warns
     -----
@@ -166,9 +176,7 @@ def float_dtype(X: NDArray[Any]) -> np.dtype[Any]:
 
 def row_array(X: Any, name: str) -> NDArray[Any]:
     """X as a non-empty matrix of any real kind; neither copied nor read: a memory map stays on disk."""
-    if hasattr(X, "toarray"):
-        raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
-    array = np.asarray(X)
+    array = array_of(X, name)
     if array.dtype.kind not in "biuf":
         array = float_array(array, name)
     if array.ndim != 2:
@@ -200,6 +208,7 @@ class Coder(Protocol):
     """One coding problem over one dictionary."""
 
     dictionary: FloatArray
+    needs_squares: bool  # of the rows, for the codes or for what is known of them
 
     def check_rows(self, n_samples: int) -> None:
         """ValueError where the problem does not fit that many rows."""
@@ -265,7 +274,7 @@ def make_coder(
             f"n_nonzero_coefs: expected at most {n_components}, the number of atoms, got {count}"
         )
     if algorithm == "omp":
-        return _Pursuit(dictionary, certify, count, n_jobs)
+        return _Pursuit(dictionary, count, n_jobs)
     return _Lars(dictionary, certify, count)
 
 
@@ -286,6 +295,7 @@ def _weights(alpha: Any, dictionary: FloatArray) -> FloatArray:
 class _Lasso:
     def __init__(self, dictionary: FloatArray, solver: LassoSolver, alpha: FloatArray) -> None:
         self.dictionary, self._solver, self._alpha = dictionary, solver, alpha
+        self.needs_squares = solver.penalty == "l1"
 
     def check_rows(self, n_samples: int) -> None:
         if self._alpha.ndim == 2 and len(self._alpha) != n_samples:
@@ -302,14 +312,16 @@ class _Direct:
     criterion = "relative residual"
 
     def __init__(self, dictionary: FloatArray, certify: bool) -> None:
-        self.dictionary, self._certify = dictionary, certify
+        self.dictionary, self.needs_squares = dictionary, certify
 
     def check_rows(self, n_samples: int) -> None:
         """Any number of rows."""
 
     def encode(self, X: FloatArray, rows: slice, out: FloatArray, init: FloatArray | None) -> EncodeInfo:
         squared = self._codes(X, out)
-        if squared is None and self._certify:
+        if squared is None and not is_finite(out):
+            raise ValueError(f"X, dictionary: the codes overflow {out.dtype}; scale one of them down")
+        if squared is None and self.needs_squares:
             residual = X - out @ self.dictionary
             squared = np.einsum("ij,ij->i", residual, residual, dtype=np.float64)
         count = np.count_nonzero(out, axis=1).astype(np.int32)
@@ -343,21 +355,28 @@ class _Threshold(_Direct):
 
 
 class _Pursuit(_Direct):
-    def __init__(self, dictionary: FloatArray, certify: bool, count: int, n_jobs: int | None) -> None:
-        super().__init__(dictionary, certify)
-        self._count, self._n_jobs = count, n_jobs
+    def __init__(self, dictionary: FloatArray, count: int, n_jobs: int | None) -> None:
+        super().__init__(dictionary, certify=True)
+        self._count, self._n_threads = count, thread_number(n_jobs)
+        kind = _cpu.CodingDictionary32 if dictionary.dtype == np.float32 else _cpu.CodingDictionary64
+        self._prepared = kind(dictionary, 0.0, self._n_threads)
 
     def _codes(self, X: FloatArray, out: FloatArray) -> NDArray[np.float64]:
-        codes, info = omp_encode(X, self.dictionary, n_nonzero_coefs=self._count, n_jobs=self._n_jobs)
-        out[...] = codes
-        return info.residual_squared
+        n_samples = len(X)
+        squared = np.empty(n_samples)
+        unused = np.empty(n_samples, np.int32), np.empty(n_samples, np.int8)  # non-zeros, and why it stopped
+        _cpu.omp_encode(self._prepared, X, out, squared, *unused, self._count, -1.0, self._n_threads)
+        return squared
 
 
 class _Lars(_Direct):
     def __init__(self, dictionary: FloatArray, certify: bool, count: int) -> None:
         super().__init__(dictionary, certify)
         self._count = count
-        self._gram = dictionary @ dictionary.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._gram = dictionary @ dictionary.T
+        if not is_finite(self._gram):
+            raise ValueError(f"dictionary: the squares of its elements overflow {dictionary.dtype}")
 
     def _codes(self, X: FloatArray, out: FloatArray) -> None:
         from sklearn.linear_model import lars_path  # slow to import, and seldom needed
@@ -497,8 +516,33 @@ def encode_blocks(X: NDArray[Any], coder: Coder, store: CodeStore, *, init: Any 
         block = float_array(X[rows], "X", dtype=dtype)
         start = None if start_codes is None else float_array(start_codes[rows], "init", dtype=dtype)
         codes = store.buffer(rows)
-        found = coder.encode(block, rows, codes, start)
+        found = _encode_block(coder, block, rows, codes, start)
         store.put(rows, codes)
         gap[rows], n_iter[rows], status[rows] = found[:3]
         criteria.add(found.criterion)
     return EncodeInfo(gap, n_iter, status, " or ".join(sorted(criteria)))
+
+
+def _encode_block(
+    coder: Coder, X: FloatArray, rows: slice, out: FloatArray, init: FloatArray | None
+) -> EncodeInfo:
+    """Codes of one block; ValueError where something overflows on the way."""
+    if coder.needs_squares:
+        _require_finite_squares(X)
+    with np.errstate(over="ignore", invalid="ignore"):  # the certificates tell
+        found = coder.encode(X, rows, out, init)
+    if coder.needs_squares and not is_finite(found.gap):
+        raise ValueError(
+            f"X, dictionary: the {found.criterion} of a row overflows {X.dtype}; scale one of them down"
+        )
+    return found
+
+
+def _require_finite_squares(X: FloatArray) -> None:
+    if X.dtype == np.float32:
+        return  # they are summed in float64, where they fit
+    flat = X.ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.dot(flat, flat)) or np.isfinite(np.einsum("ij,ij->i", X, X)).all():
+            return
+    raise ValueError("X: the squares of its elements overflow float64; scale X down")
