@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +95,39 @@ def test_learning_leaves_all_results(finished: Path) -> None:
     assert set(metrics["psnr"]) == {"p0.png", "p1.png", "p2.png"}
     with Image.open(finished / "atoms.png") as picture:
         assert picture.width > 500
+
+
+def test_held_out_patches_have_no_pixel_of_the_learnt_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pixels(number: int, height: int, width: int = 9) -> np.ndarray:
+        return 10_000.0 * number + np.arange(height * width, dtype=float).reshape(height, width)
+
+    images = [pixels(1, 11), pixels(2, 12), pixels(3, 100), pixels(4, 5)]
+    files = [Path(str(number)) for number in range(1, 5)]
+    monkeypatch.setattr(learn, "_images", lambda model, files: zip(files, images))
+    options = {"patch_size": 4, "n_patches": 2000, "seed": 0}
+    learnt, held_out, used = learn._draw(SimpleNamespace(run={"options": options}), files)
+    assert (len(learnt), used) == (2000, files)
+    assert not set(learnt.ravel()) & set(held_out.ravel())
+    # A tenth of the height, at least a patch, of those that are as high as three patches.
+    assert set(held_out.ravel()) == set(images[1][-4:].ravel()) | set(images[2][-10:].ravel())
+    assert {*images[0].ravel(), *images[3].ravel()} <= set(learnt.ravel())
+
+
+def test_no_figures_of_held_out_patches_where_none_can_be_spared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(0, (11, 80)).save(tmp_path / "low.png")
+    out = tmp_path / "run"
+    assert main(["learn", "sparse-coding", str(tmp_path / "low.png"), "--out", str(out), *SMALL]) == 0
+    assert "warning: no photograph is as high as three patches" in capsys.readouterr().err
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert "held_out" not in metrics
+    assert metrics["n_patches"] == 300
+    page = (out / "report.html").read_text()
+    for words in ("held-out", "most used first", "How often", "Optimality gaps", "optimality gap"):
+        assert words not in page
+    for words in ("Atoms", "Objective over time", "Originals and rec", "of learning"):
+        assert words in page
 
 
 def test_the_report_needs_nothing_else(finished: Path) -> None:

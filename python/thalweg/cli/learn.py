@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
 }
 
-_HELD_OUT = 5000  # patches that are not learnt from, for the figures of the report
+_HELD_OUT = 5000  # patches from regions that are not learnt from, for the figures of the report
 _N_COMPARED = 3  # photographs that are shown beside their reconstructions
 _COMPARED_SIDE = 512  # pixels
 _SMOOTHED_STEPS = 20
@@ -160,10 +160,10 @@ def _images(model: PatchModel, files: list[Path]) -> Iterator[tuple[Path, NDArra
 
 @dataclass
 class _Data:
-    """Rows to learn from, rows held out, and the photographs they come from."""
+    """Rows to learn from, rows held out (None: no photograph can spare any), and the photographs."""
 
     learnt: NDArray[Any]
-    held_out: NDArray[Any]
+    held_out: NDArray[Any] | None
     photographs: list[Path]
 
 
@@ -180,39 +180,48 @@ def _training_data(model: PatchModel, files: list[Path]) -> _Data:
         raise ValueError(
             "--resume: the photographs, or how they decode, have changed since the run was begun"
         )
-    return _Data(model.rows(centred), model.rows(model.centred(held_out)[0]), used)
+    rows = model.rows(centred)
+    return _Data(rows, None if held_out is None else model.rows(model.centred(held_out)[0]), used)
 
 
-def _draw(model: PatchModel, files: list[Path]) -> tuple[NDArray[Any], NDArray[Any], list[Path]]:
+def _draw(model: PatchModel, files: list[Path]) -> tuple[NDArray[Any], NDArray[Any] | None, list[Path]]:
     """As many patches from every photograph; what one cannot give, the following give."""
     options = model.run["options"]
-    wanted = options["n_patches"]
-    n_held_out = min(_HELD_OUT, wanted)
-    learnt: list[NDArray[Any]] = []
-    held_out: list[NDArray[Any]] = []
+    size, wanted = options["patch_size"], options["n_patches"]
+    drawn: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])  # learnt, held out
     used: list[Path] = []
     place = {file: i for i, file in enumerate(files)}
     for path, image in _images(model, files):
-        if min(image.shape[:2]) < options["patch_size"]:
+        if min(image.shape[:2]) < size:
             warn(f"{path}: skipped, for it is smaller than a patch", stacklevel=2)
             continue
-        left = len(files) - place[path]
-        share = -(-(wanted - sum(map(len, learnt))) // left)
-        held_share = -(-(n_held_out - sum(map(len, held_out))) // left)
-        if share + held_share == 0:
+        missing = [n - sum(map(len, rows)) for n, rows in zip((wanted, min(_HELD_OUT, wanted)), drawn)]
+        if not any(missing):
             break
-        seed = int(
-            np.random.SeedSequence([options["seed"], place[path]]).generate_state(1, np.uint64)[0] >> 1
-        )
-        patches, _ = extract_patches(
-            image, options["patch_size"], max_patches=share + held_share, random_state=seed, dtype=model.dtype
-        )
-        learnt.append(patches[:share])
-        held_out.append(patches[share:])
-        used.append(path)
+        seeds = np.random.SeedSequence([options["seed"], place[path]]).generate_state(2, np.uint64) >> 1
+        for region, rows, n, seed in zip(_regions(image, size), drawn, missing, seeds):
+            share = -(-n // (len(files) - place[path]))
+            if share and region.size:
+                rows.append(extract_patches(region, size, max_patches=share, random_state=int(seed))[0])
+        if missing[0]:
+            used.append(path)
     if not used:
         raise ValueError("none of the photographs can be read and is as large as a patch")
-    return np.concatenate(learnt), np.concatenate(held_out), used
+    learnt, held_out = drawn
+    if not held_out:
+        warn(
+            "no photograph is as high as three patches, so that none can be held out: "
+            "the results come without figures of held-out patches",
+            stacklevel=2,
+        )
+    return np.concatenate(learnt), np.concatenate(held_out) if held_out else None, used
+
+
+def _regions(image: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is learnt from, and below it a tenth that is not, with no pixel in common; of a low image none."""
+    height = len(image)
+    border = height - max(size, height // 10) if height >= 3 * size else height
+    return image[:border], image[border:]
 
 
 def _learn(model: PatchModel, rows: NDArray[Any], out: Path, checkpoint_every: float, quiet: bool) -> bool:
@@ -323,43 +332,51 @@ def _note_build(run: dict[str, Any]) -> None:
 
 
 def _write_results(model: PatchModel, data: _Data, out: Path) -> None:
-    codes, info = model.learner.encode(data.held_out, sparse_output=True, return_info=True)
-    metrics = _metrics(model, data, codes, info)
+    metrics = _metrics(model, data)
+    usage = gap = None
+    if data.held_out is not None:
+        codes, info = model.learner.encode(data.held_out, sparse_output=True, return_info=True)
+        metrics["held_out"] = _held_out(model, data.held_out, codes, info)
+        usage, gap = np.bincount(codes.indices, minlength=codes.shape[1]) / codes.shape[0], info.gap
     comparisons = _comparisons(model, data.photographs)
     metrics["psnr"] = {c.name: _decibels(c) for c in comparisons}
-    usage = np.bincount(codes.indices, minlength=codes.shape[1]) / codes.shape[0]
     text = json.dumps(metrics, indent=1)
-    page = report_html(Report(metrics, model.atoms(), usage, info.gap, info.criterion, comparisons))
+    page = report_html(Report(metrics, model.atoms(), usage, gap, comparisons))
     write_bytes(out / "metrics.json", text.encode())
     write_bytes(out / "atoms.png", atoms_png(model.atoms()))
     write_bytes(out / "report.html", page.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
 
 
-def _metrics(model: PatchModel, data: _Data, codes: csr_matrix, info: Any) -> dict[str, Any]:
-    learner, run = model.learner, model.run
-    energy = SparseCodingEnergy(learner.components_, learner.alpha, penalty=learner.penalty)
-    residual = data.held_out - codes @ learner.components_
+def _metrics(model: PatchModel, data: _Data) -> dict[str, Any]:
+    run = model.run
     steps, objective, seconds = zip(*model.history)
     return {
         "options": run["options"],
         "photographs": [str(p) for p in data.photographs],
         "builds": run["builds"],
         "finished": run["finished"],
-        "n_steps": int(learner.n_steps_),
+        "n_steps": int(model.learner.n_steps_),
         "n_patches": len(data.learnt),
         "seconds": seconds[-1],
-        "held_out": {
-            "n_patches": len(data.held_out),
-            "objective": float(energy.value(data.held_out, codes.toarray()).mean()),
-            "explained": 1.0 - float(np.square(residual).sum() / (np.square(data.held_out).sum() or 1.0)),
-            "nonzeros_per_patch": codes.nnz / codes.shape[0],
-            "unused_atoms": int(np.sum(np.bincount(codes.indices, minlength=codes.shape[1]) == 0)),
-            "criterion": info.criterion,
-            "tolerance": learner.transform_tol,
-            "worst_gap": float(np.nanmax(info.gap)),
-            "median_gap": float(np.nanmedian(info.gap)),
-        },
         "history": {"step": [int(s) for s in steps], "objective": list(objective), "seconds": list(seconds)},
+    }
+
+
+def _held_out(model: PatchModel, rows: NDArray[Any], codes: csr_matrix, info: Any) -> dict[str, Any]:
+    """How well patches are explained that were not learnt from."""
+    learner = model.learner
+    energy = SparseCodingEnergy(learner.components_, learner.alpha, penalty=learner.penalty)
+    residual = rows - codes @ learner.components_
+    return {
+        "n_patches": len(rows),
+        "objective": float(energy.value(rows, codes.toarray()).mean()),
+        "explained": 1.0 - float(np.square(residual).sum() / (np.square(rows).sum() or 1.0)),
+        "nonzeros_per_patch": codes.nnz / codes.shape[0],
+        "unused_atoms": int(np.sum(np.bincount(codes.indices, minlength=codes.shape[1]) == 0)),
+        "criterion": info.criterion,
+        "tolerance": learner.transform_tol,
+        "worst_gap": float(np.nanmax(info.gap)),
+        "median_gap": float(np.nanmedian(info.gap)),
     }
 
 

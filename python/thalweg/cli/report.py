@@ -62,13 +62,15 @@ class Comparison:
 
 @dataclass
 class Report:
-    """What the page shows: `metrics` as in metrics.json, and arrays for its pictures."""
+    """What the page shows: `metrics` as in metrics.json, and arrays for its pictures.
+
+    Without held-out patches there is no ``metrics["held_out"]``, and `usage` and `gap` are None.
+    """
 
     metrics: dict[str, Any]
     atoms: NDArray[Any]
-    usage: NDArray[np.float64]
-    gap: NDArray[np.float64]
-    criterion: str
+    usage: NDArray[np.float64] | None
+    gap: NDArray[np.float64] | None
     comparisons: list[Comparison]
 
 
@@ -79,9 +81,9 @@ def report_html(report: Report) -> str:
         _tiles(report.metrics),
         _atoms(report),
         _objective(report.metrics),
-        _usage(report),
+        "" if report.usage is None else _usage(report.metrics["held_out"], report.usage),
         _comparisons(report.comparisons),
-        _gaps(report),
+        "" if report.gap is None else _gaps(report.metrics["held_out"], report.gap),
         _settings(report.metrics),
     ]
     return (
@@ -111,12 +113,15 @@ def _head(metrics: dict[str, Any]) -> str:
 
 
 def _tiles(metrics: dict[str, Any]) -> str:
-    held_out = metrics["held_out"]
-    tiles = [
-        (f"{held_out['objective']:.4g}", "objective, held-out patches"),
-        (f"{100 * held_out['explained']:.1f} %", "of their variance explained"),
-        (f"{held_out['nonzeros_per_patch']:.1f}", "atoms in use per patch"),
-        (f"{held_out['worst_gap']:.1e}", "worst optimality gap"),
+    tiles = []
+    if held_out := metrics.get("held_out"):
+        tiles += [
+            (f"{held_out['objective']:.4g}", "objective, held-out patches"),
+            (f"{100 * held_out['explained']:.1f} %", "of their variance explained"),
+            (f"{held_out['nonzeros_per_patch']:.1f}", "atoms in use per patch"),
+            (f"{held_out['worst_gap']:.1e}", "worst optimality gap"),
+        ]
+    tiles += [
         (f"{metrics['n_steps']:,}", "steps"),
         (f"{metrics['seconds']:.1f} s", "of learning"),
     ]
@@ -125,12 +130,14 @@ def _tiles(metrics: dict[str, Any]) -> str:
 
 
 def _atoms(report: Report) -> str:
-    order = np.argsort(-report.usage, kind="stable")
-    uri = data_uri(atoms_png(report.atoms[order]))
+    atoms, order = report.atoms, ""
+    if report.usage is not None:
+        atoms, order = atoms[np.argsort(-report.usage, kind="stable")], ", most used first"
+    uri = data_uri(atoms_png(atoms))
     space = "whitened " if report.metrics["options"]["whitening"] == "zca" else ""
     return _section(
         "Atoms",
-        f"The dictionary, in the space of {space}patches, most used first. Gray is zero; every atom is "
+        f"The dictionary, in the space of {space}patches{order}. Gray is zero; every atom is "
         "stretched to its own greatest magnitude.",
         f'<img class="atoms" src="{uri}" alt="the atoms of the dictionary, side by side">',
     )
@@ -168,14 +175,14 @@ def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64
     return np.concatenate([np.full(width - 1, np.nan), mean])
 
 
-def _usage(report: Report) -> str:
-    unused = report.metrics["held_out"]["unused_atoms"]
+def _usage(held_out: dict[str, Any], usage: NDArray[np.float64]) -> str:
+    unused = held_out["unused_atoms"]
     words = "None is idle." if unused == 0 else f"{unused} of them explain none of these patches."
     return _section(
         "How often each atom is used",
-        f"Share of {report.metrics['held_out']['n_patches']:,} held-out patches whose code for the atom "
-        f"is not zero. {words}",
-        _figure(lambda dark: plot_atom_usage(report.usage, dark=dark), "how often each atom is used"),
+        f"Share of {held_out['n_patches']:,} held-out patches whose code for the atom is not zero. They come "
+        f"from strips at the foot of the photographs, which are not learnt from. {words}",
+        _figure(lambda dark: plot_atom_usage(usage, dark=dark), "how often each atom is used"),
     )
 
 
@@ -198,16 +205,15 @@ def _comparisons(comparisons: list[Comparison]) -> str:
     )
 
 
-def _gaps(report: Report) -> str:
-    held_out = report.metrics["held_out"]
-    what = f"relative {report.criterion}"
-    solved = int(np.sum(report.gap <= held_out["tolerance"]))
+def _gaps(held_out: dict[str, Any], gap: NDArray[np.float64]) -> str:
+    what, tolerance = f"relative {held_out['criterion']}", held_out["tolerance"]
+    solved = int(np.sum(gap <= tolerance))
     return _section(
         "Optimality gaps",
         f"The {escape(what)} of every held-out patch's code, a certificate: {solved:,} of "
-        f"{len(report.gap):,} codes are within the tolerance of {held_out['tolerance']:g}.",
+        f"{len(gap):,} codes are within the tolerance of {tolerance:g}.",
         _figure(
-            lambda dark: plot_gaps(report.gap, tol=held_out["tolerance"], label=what, dark=dark),
+            lambda dark: plot_gaps(gap, tol=tolerance, label=what, dark=dark),
             "a histogram of the optimality gaps",
         ),
     )
