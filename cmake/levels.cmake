@@ -49,8 +49,7 @@ function(thalweg_add_core target level)
   if(OpenMP_CXX_FOUND)
     target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX)
   endif()
-  # A debug build forbids allocation inside the solvers' loops.
-  target_compile_definitions(${target} PUBLIC $<$<CONFIG:Debug>:EIGEN_RUNTIME_NO_MALLOC> EIGEN_DONT_PARALLELIZE)
+  target_compile_definitions(${target} PUBLIC EIGEN_DONT_PARALLELIZE)
   thalweg_compile_options(${target} ${level})
 endfunction()
 

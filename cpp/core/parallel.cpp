@@ -98,7 +98,8 @@ void poll_interrupt() {
 int thread_count(int n_jobs) noexcept {
 #ifdef _OPENMP
   if (is_forked_child.load()) return 1;
-  return n_jobs > 0 ? n_jobs : std::max(1, omp_get_max_threads());
+  if (n_jobs <= 0) return std::max(1, omp_get_max_threads());
+  return std::min(n_jobs, 4 * omp_get_num_procs());  // OpenMP ends the process where it can start no more
 #else
   (void)n_jobs;
   return 1;

@@ -50,6 +50,41 @@ MakeMethod<T> choose(const LassoOptions& options) {
   }
 }
 
+template <class T>
+double largest_magnitude(const T* x, Index n) {
+  simd::Vec<T> sizes = {};
+  Index k = 0;
+  for (; k + simd::lanes<T> <= n; k += simd::lanes<T>) {
+    const simd::Vec<T> v = simd::load(x + k);
+    const simd::Vec<T> size = v < 0 ? -v : v;
+    sizes = size > sizes ? size : sizes;
+  }
+  T largest = simd::max_lanes<T>(sizes);
+  for (; k < n; ++k) largest = std::max(largest, std::abs(x[k]));
+  return static_cast<double>(largest);
+}
+
+// The factor of the samples that brings the largest of row i's weights into [1, 2).
+template <class T>
+double scale_for_alpha(const typename CodingDictionary<T>::Prepared& d, Penalty penalty,
+                       BroadcastView<T> alpha, Index i) {
+  double largest = 0.0;
+  for (Index j = 0; j < d.n_components; ++j) largest = std::max(largest, static_cast<double>(alpha(i, j)));
+  const double q = cpu::exponent(penalty);
+  return unit_scale(std::pow(largest * std::pow(d.scale, q), 1.0 / (2.0 - q)));
+}
+
+// The same, kept to what brings the sample so near to 1 that its squares and its codes neither overflow nor
+// vanish.
+template <class T>
+double scale_for_sample(double scale, double largest) {
+  if (largest == 0) return scale;
+  const double reach = std::ldexp(1.0, sizeof(T) == 4 ? 60 : 300);
+  const double limit = std::ldexp(1.0, 500);  // whose square is finite
+  const double unit = unit_scale(largest);
+  return std::clamp(std::clamp(scale, unit / reach, unit * reach), 1.0 / limit, limit);
+}
+
 // One worker's memory and its way through a block of rows.
 template <class T>
 class BlockSolver {
@@ -62,7 +97,6 @@ class BlockSolver {
         shared_alpha_(shared_alpha),
         block_(capacity, dictionary.n_features, dictionary.n_components, shared_alpha),
         certifier_(dictionary, options, capacity),
-        code_scale_(capacity),
         lowest_energy_(capacity),
         idle_(capacity),
         method_(choose<T>(options)(dictionary, options, capacity, shared_alpha)) {}
@@ -93,7 +127,8 @@ class BlockSolver {
   void load(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, Index first, Index count) {
     block_.count = count;
     if (shared_alpha_ && !alpha_loaded_) {
-      x_scale_ = load_alpha(alpha, 0, 0);
+      x_scale_ = scale_for_alpha<T>(dictionary_, options_.penalty, alpha, 0);
+      load_alpha(alpha, 0, 0);
       alpha_loaded_ = true;
     }
     for (Index p = 0; p < count; ++p) {
@@ -104,17 +139,21 @@ class BlockSolver {
       block_.n_suspects[p] = 0;
       lowest_energy_[p] = std::numeric_limits<double>::infinity();
       idle_[p] = 0;
-      if (!shared_alpha_) x_scale_ = load_alpha(alpha, i, p);
-      code_scale_[p] = x_scale_ / dictionary_.scale;
-      double squared = 0.0;
-      for (Index k = 0; k < dictionary_.n_features; ++k) {
-        const double v = static_cast<double>(x(i, k)) * x_scale_;
-        block_.x_row(p)[k] = v;
-        squared += v * v;
+      const double largest = largest_magnitude(x.row(i), dictionary_.n_features);
+      if (!shared_alpha_) {
+        x_scale_ = scale_for_sample<T>(scale_for_alpha<T>(dictionary_, options_.penalty, alpha, i), largest);
+        load_alpha(alpha, i, p);
       }
-      block_.x_squared[p] = squared;
+      block_.code_scale[p] = x_scale_ / dictionary_.scale;
+      double* scaled = block_.x_row(p);
+      for (Index k = 0; k < dictionary_.n_features; ++k) scaled[k] = static_cast<double>(x(i, k)) * x_scale_;
+      // Zero for a zero row alone.
+      block_.x_squared[p] = largest == 0 ? 0.0
+                                         : std::max(cpu::dot(scaled, scaled, dictionary_.feature_stride),
+                                                    std::numeric_limits<double>::denorm_min());
       for (Index j = 0; j < dictionary_.n_components; ++j)
-        block_.code_row(p)[j] = options_.warm_start ? static_cast<T>(codes(i, j) * code_scale_[p]) : T(0);
+        block_.code_row(p)[j] =
+            options_.warm_start ? static_cast<T>(codes(i, j) * block_.code_scale[p]) : T(0);
       if (options_.positive && options_.warm_start)
         for (Index j = 0; j < dictionary_.n_components; ++j)
           block_.code_row(p)[j] = std::max(block_.code_row(p)[j], T(0));
@@ -122,20 +161,12 @@ class BlockSolver {
     if (options_.criterion == Criterion::optimality_residual) certifier_.measure_correlations(block_);
   }
 
-  // Row i's weights in scaled units; returns the factor of its samples, which brings the largest into [1, 2),
-  // within limits that keep the samples themselves finite.
-  double load_alpha(BroadcastView<T> alpha, Index i, Index p) {
-    double largest = 0.0;
-    for (Index j = 0; j < dictionary_.n_components; ++j)
-      largest = std::max(largest, static_cast<double>(alpha(i, j)));
+  // Row i's weights in the units of x_scale_.
+  void load_alpha(BroadcastView<T> alpha, Index i, Index p) {
     const double q = cpu::exponent(options_.penalty);
-    const double wanted = std::pow(largest * std::pow(dictionary_.scale, q), 1.0 / (2.0 - q));
-    const double limit = std::ldexp(1.0, sizeof(T) == 4 ? 120 : 400);
-    const double x_scale = std::clamp(unit_scale(wanted), 1.0 / limit, limit);
-    const double factor = x_scale * x_scale * std::pow(dictionary_.scale / x_scale, q);
+    const double factor = x_scale_ * x_scale_ * std::pow(dictionary_.scale / x_scale_, q);
     for (Index j = 0; j < dictionary_.n_components; ++j)
       block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * factor;
-    return x_scale;
   }
 
   void retire(MatrixView<T> codes, const LassoReport& report, bool at_start) {
@@ -152,8 +183,6 @@ class BlockSolver {
       if (kept != p) {
         block_.move(p, kept);
         method_->move(p, kept);
-        certifier_.move(p, kept);
-        code_scale_[kept] = code_scale_[p];
         lowest_energy_[kept] = lowest_energy_[p];
         idle_[kept] = idle_[p];
       }
@@ -178,7 +207,7 @@ class BlockSolver {
   void write(Index p, bool reached, MatrixView<T> codes, const LassoReport& report) const {
     const Index i = block_.row[p];
     const T* z = block_.code_row(p);
-    const double back = 1.0 / code_scale_[p];
+    const double back = 1.0 / block_.code_scale[p];
     T* out = codes.row(i);
     for (Index j = 0; j < dictionary_.n_components; ++j)
       out[j] = static_cast<T>(static_cast<double>(z[j]) * back);
@@ -196,7 +225,6 @@ class BlockSolver {
   bool alpha_loaded_ = false;
   LassoBlock<T> block_;
   cpu::Certifier<T> certifier_;
-  Buffer<double> code_scale_;  // scaled codes = codes * this
   Buffer<double> lowest_energy_;
   Buffer<Index> idle_;  // certificates since the last one that was better
   std::unique_ptr<LassoMethodBase<T>> method_;
@@ -254,13 +282,22 @@ void CodingDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, 
   prepare<T>(d, options);
   const Index rows = block_rows<T>(d, options);
   const Index blocks = block_count(x.rows, rows);
-  std::vector<std::unique_ptr<BlockSolver<T>>> solvers(
+  const double scale = shared_alpha ? scale_for_alpha<T>(d, options.penalty, alpha, 0) : 0.0;
+  struct Worker {
+    std::unique_ptr<BlockSolver<T>> shared, own;  // for blocks whose rows share their units, and for others
+  };
+  std::vector<Worker> workers(
       static_cast<std::size_t>(std::min<Index>(thread_count(options.n_jobs), blocks)));
-  for (auto& solver : solvers) solver = std::make_unique<BlockSolver<T>>(d, options, rows, shared_alpha);
-  parallel_for(blocks, options.n_jobs, [&](Index block, int worker) {
+  parallel_for(blocks, options.n_jobs, [&](Index block, int w) {
     const Index first = block * rows;
-    solvers[static_cast<std::size_t>(worker)]->run(x, alpha, codes, report, first,
-                                                   std::min(rows, x.rows - first));
+    const Index count = std::min(rows, x.rows - first);
+    bool shares = shared_alpha;
+    for (Index i = first; shares && i < first + count; ++i)
+      shares = scale_for_sample<T>(scale, largest_magnitude(x.row(i), d.n_features)) == scale;
+    Worker& worker = workers[static_cast<std::size_t>(w)];
+    auto& solver = shares ? worker.shared : worker.own;
+    if (!solver) solver = std::make_unique<BlockSolver<T>>(d, options, rows, shares);
+    solver->run(x, alpha, codes, report, first, count);
   });
 }
 

@@ -262,7 +262,7 @@ class ActiveSetSolver {
   }
 
   // After a run that reached its target: the atoms among which the largest |c_j| / alpha_j is, if no
-  // correlation is off by more than `error`. Returns how many.
+  // correlation is off by more than `error`. Returns how many; 0 where that cannot be told.
   Index find_suspects(const WeightsRow<T>& weights, T error, std::int32_t* suspects) const {
     using V = simd::Vec<T>;
     const auto size = [&](Index j) {
@@ -275,6 +275,7 @@ class ActiveSetSolver {
       certain = least > certain ? least : certain;
     }
     const T largest = simd::max_lanes<T>(certain) * (1 - 8 * std::numeric_limits<T>::epsilon());
+    if (!std::isfinite(largest)) return 0;
     Index count = 0;
     simd::for_each_lane<T>(
         stride_, [&](Index j) { return (size(j) + error) * simd::load(weights.inverse + j) >= largest; },

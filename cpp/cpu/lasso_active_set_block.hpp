@@ -114,9 +114,27 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
       else if (gap < rounding_gap)
         block.exhausted[p] = 1;
       else
-        stage_[p] = Stage::descent;
+        begin_descent(block, p);
     }
     last_gap_[p] = gap;
+  }
+
+  void begin_descent(LassoBlock<T>& block, Index p) {
+    stage_[p] = Stage::descent;
+    if (is_no_worse_than_zero(block, p)) return;
+    std::fill_n(block.code_row(p), dictionary_.n_components, T(0));
+    correlate_sample(block, p, block.correlation_row(p));
+  }
+
+  // False where numbers overflowed, too.
+  static bool is_no_worse_than_zero(const LassoBlock<T>& block, Index p) {
+    return block.certificate[p].gap <= 1.0;
+  }
+
+  // <x, d_j> of all atoms, in float64.
+  void correlate_sample(const LassoBlock<T>& block, Index p, double* correlation) const {
+    matmul<double>({block.x_row(p), 1, dictionary_.n_features}, dictionary_.template transposed<double>(),
+                   [&](Index, Index col, simd::Vec<double> acc) { simd::store(correlation + col, acc); });
   }
 
   CoordinateDescentMethod<T, Penalty::l1>& descent() {
@@ -132,7 +150,7 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     if (!first) choose_stage(block, p);
     if (block.exhausted[p]) return;
     if (stage_[p] == Stage::descent) {
-      descent().advance_row(block, p, descent_sweeps);
+      descent().advance_row(block, p, std::min(descent_sweeps, options_.max_iter - block.n_iter[p]));
       return;
     }
     ReferencePoint ref{0, reference_atom_.data(), reference_value_.data(), certificate.residual_squared,
@@ -183,7 +201,9 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     for (Index i = 0; i < set.size(); ++i) l1 += std::abs(set.value(i));
     const auto roundings = static_cast<double>(dictionary_.n_features + set.size() + 8);
     const double size = largest_atom_ * (std::sqrt(x_squared) + largest_atom_ * l1);
-    return static_cast<float>(0.51 * std::numeric_limits<float>::epsilon() * roundings * size);
+    const double rounded = 0.51 * std::numeric_limits<float>::epsilon() * roundings * size;
+    const double vanished = std::numeric_limits<float>::denorm_min() * roundings * (1 + largest_atom_);
+    return static_cast<float>(rounded + vanished);
   }
 
   // The codes as they were rounded for the certificate become the set's coefficients and the reference.
@@ -232,15 +252,12 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
                   ActiveSet<double>(set_capacity_), Buffer<double>(code_stride_, 0.0),
                   Buffer<double>(code_stride_, 1.0), Buffer<double>(code_stride_, 0.0)});
     }
-    matmul<double>({block.x_row(p), 1, dictionary_.n_features}, dictionary_.template transposed<double>(),
-                   [&](Index, Index col, simd::Vec<double> acc) {
-                     simd::store(double_->x_correlation.data() + col, acc);
-                   });
+    correlate_sample(block, p, double_->x_correlation.data());
     for (Index j = 0; j < code_stride_; ++j) double_->inverse_alpha[j] = 1.0 / block.alpha_row(p)[j];
     T* codes = block.code_row(p);
     double_->set.clear();
     const double* c_ref = block.correlation_row(p);
-    if (!(block.certificate[p].gap <= 1.0)) {  // worse than the code 0: begin there
+    if (!is_no_worse_than_zero(block, p)) {
       std::fill_n(codes, dictionary_.n_components, T(0));
       ref.residual_squared = ref.x_residual = block.x_squared[p];
       c_ref = double_->x_correlation.data();
@@ -253,9 +270,10 @@ class ActiveSetMethod final : public LassoMethodBase<T> {
     }
     const WeightsRow<double> weights{block.alpha_row(p), double_->inverse_alpha.data()};
     const double target = 0.5 * options_.tol * 0.5 * block.x_squared[p];
-    double_->solver.run(double_->set, c_ref, double_->no_shift.data(), double_->x_correlation.data(), ref,
-                        weights, target, options_.max_iter, block.n_iter[p]);
-    write_codes(double_->set, ref, codes);
+    const auto outcome =
+        double_->solver.run(double_->set, c_ref, double_->no_shift.data(), double_->x_correlation.data(), ref,
+                            weights, target, options_.max_iter, block.n_iter[p]);
+    if (outcome != ActiveSetOutcome::broken) write_codes(double_->set, ref, codes);
   }
 
   const typename CodingDictionary<T>::Prepared& dictionary_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "cpu/lasso_active_set.hpp"
 #include "cpu/lasso_prepared.hpp"
@@ -62,7 +63,8 @@ class Certifier {
   void certify(LassoBlock<T>& block) {
     for (Index p = 0; p < block.count; ++p) {
       measure(block, p);
-      settled_[p] = is_zero_row(block, p) || settled_by_suspects(block, p);
+      const Index n_suspects = std::exchange(block.n_suspects[p], 0);
+      settled_[p] = is_zero_row(block, p) || settled_by_suspects(block, p, n_suspects);
     }
     for (Index first = 0; first < block.count;) {
       Index end = first;
@@ -96,13 +98,13 @@ class Certifier {
                    });
   }
 
-  // Row `from` takes place `to`, as in LassoBlock::move.
-  void move(Index from, Index to) { l1_[to] = l1_[from]; }
-
  private:
-  // The residual of row p's codes, its products, and the l1 penalty.
+  // The residual of row p's codes, its products, and the l1 penalty. Of the codes as they will be returned:
+  // in the caller's units they may be subnormal, and lose bits.
   void measure(LassoBlock<T>& block, Index p) {
-    const T* z = block.code_row(p);
+    T* z = block.code_row(p);
+    const double scale = block.code_scale[p];
+    const double back = 1.0 / scale;
     const double* alpha = block.alpha_row(p);
     Index count = 0;
     double l1 = 0.0;
@@ -111,7 +113,8 @@ class Certifier {
         simd::padded<T>(dictionary_.n_components), [&](Index j) { return simd::load(z + j) != T(0); },
         [&](Index j) {
           if (j >= dictionary_.n_components) return;
-          const double value = z[j];
+          const double value = static_cast<double>(static_cast<T>(z[j] * back)) * scale;
+          z[j] = static_cast<T>(value);
           support_[count] = static_cast<std::int32_t>(j);
           minus_code_[count++] = -value;
           l1 += alpha[j] * std::abs(value);
@@ -133,14 +136,13 @@ class Certifier {
   bool is_zero_row(LassoBlock<T>& block, Index p) const {
     if (block.x_squared[p] != 0 || n_nonzero_ != 0) return false;
     block.certificate[p].gap = 0.0;
+    std::fill_n(block.correlation_row(p), block.code_stride, 0.0);
     return true;
   }
 
   // Whether the suspects' correlations show that the gap is at most tol.
-  bool settled_by_suspects(LassoBlock<T>& block, Index p) const {
-    const Index n_suspects = block.n_suspects[p];
-    block.n_suspects[p] = 0;
-    if (n_suspects == 0 || !(block.x_squared[p] > 0)) return false;
+  bool settled_by_suspects(LassoBlock<T>& block, Index p, Index n_suspects) const {
+    if (n_suspects == 0 || block.x_squared[p] == 0) return false;
     const std::int32_t* suspect = block.suspects_row(p);
     const T* z = block.code_row(p);
     double max_ratio = 0.0;
@@ -199,7 +201,7 @@ class Certifier {
     const Certificate& known = block.certificate[p];
     const double gap = duality_gap(known.residual_squared, known.x_residual, l1_[p], ratio);
     const double unit = 0.5 * block.x_squared[p];
-    return unit > 0 ? gap / unit : std::numeric_limits<double>::infinity();
+    return std::isnormal(unit) ? gap / unit : std::numeric_limits<double>::infinity();
   }
 
   [[nodiscard]] double optimality_residual(const LassoBlock<T>& block, Index p) const {

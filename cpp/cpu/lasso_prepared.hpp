@@ -1,7 +1,8 @@
 // What the lasso's methods share: the prepared dictionary, the normalisation, and the rows of one block.
 //
-// Inside, everything is in units in which the largest atom norm and alpha lie in [1, 2). The factors are
-// powers of two, so that scaling rounds nothing, and data of any magnitude stay clear of overflow in float32.
+// Inside, everything is in units in which the largest atom norm lies in [1, 2), and so does the largest alpha
+// where the samples' magnitude allows. The factors are powers of two, so that scaling rounds nothing, and
+// data of any magnitude stay clear of overflow in float32.
 #pragma once
 
 #include <cmath>
@@ -150,6 +151,7 @@ struct LassoBlock {
   Buffer<double> alpha;          // (capacity or 1, code_stride) scaled, padded with ones
   Index alpha_stride;            // 0 where all rows share alpha
   Buffer<T> codes;               // (capacity, code_stride) scaled
+  Buffer<double> code_scale;     // (capacity,) scaled codes = codes * this
   Buffer<double> correlation;    // (capacity, code_stride) D (x - z D) - l2 z; padded with zeros
   Buffer<Certificate> certificate;
   Buffer<std::int32_t> n_iter;
@@ -168,6 +170,7 @@ struct LassoBlock {
         alpha((shared_alpha ? 1 : capacity) * code_stride, 1.0),
         alpha_stride(shared_alpha ? 0 : code_stride),
         codes(capacity * code_stride, T(0)),
+        code_scale(capacity),
         correlation(capacity * code_stride, 0.0),
         certificate(capacity),
         n_iter(capacity),
@@ -188,6 +191,7 @@ struct LassoBlock {
     x_correlation[to] = x_correlation[from];
     if (alpha_stride > 0) std::copy_n(alpha_row(from), code_stride, alpha_row(to));
     std::copy_n(code_row(from), code_stride, code_row(to));
+    code_scale[to] = code_scale[from];
     std::copy_n(correlation_row(from), code_stride, correlation_row(to));
     certificate[to] = certificate[from];
     n_iter[to] = n_iter[from];

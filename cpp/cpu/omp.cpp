@@ -73,6 +73,7 @@ class Pursuit {
     const double noise = 8.0 * std::numeric_limits<T>::epsilon() * std::sqrt(energy);
     if (options_.tol >= 0 && energy <= options_.tol) return PursuitStatus::reached;
     while (set_.size() < most_) {
+      poll_interrupt();
       const std::int32_t j = largest_correlation();
       if (!(std::abs(static_cast<double>(correlation_[j])) > noise)) return PursuitStatus::exhausted;
       bool entered = false;
@@ -81,7 +82,8 @@ class Pursuit {
       solve(start);
       if (options_.tol >= 0 && reached(start, energy)) return PursuitStatus::reached;
     }
-    return options_.tol >= 0 ? PursuitStatus::exhausted : PursuitStatus::reached;
+    const bool has_all = options_.tol < 0 && set_.size() == options_.n_nonzero;
+    return has_all ? PursuitStatus::reached : PursuitStatus::exhausted;
   }
 
   // The first of the largest |c_j|, as np.argmax has it.

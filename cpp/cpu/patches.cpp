@@ -47,8 +47,8 @@ void extract_patches(const T* image, ImageShape image_shape, PatchShape shape,
           "patches: expected shape (", positions.rows, ", ", shape.size(), "), got (", patches.rows, ", ",
           patches.cols, ")");
   for (Index i = 0; i < positions.rows; ++i)
-    require(positions(i, 0) >= 0 && positions(i, 0) + shape.height <= image_shape.height &&
-                positions(i, 1) >= 0 && positions(i, 1) + shape.width <= image_shape.width,
+    require(positions(i, 0) >= 0 && positions(i, 0) <= image_shape.height - shape.height &&
+                positions(i, 1) >= 0 && positions(i, 1) <= image_shape.width - shape.width,
             "positions: patch ", i, " at (", positions(i, 0), ", ", positions(i, 1),
             ") does not lie in the image");
   constexpr Index block = 512;

@@ -10,9 +10,8 @@
 //   X (N, n)  samples, the dtype of Z
 //   A (K, K)  float64, symmetric;  B (K, n) float64
 //   D (K, n)  float32 or float64, rows are atoms, updated in place; the work is done in float64
-//   dead (K,) uint8, out: 1 where the atom is not used (A_jj <= 1e-10 max A) or has become zero; such atoms
-//   are left
-//             as they were
+//   dead (K,) uint8, out: 1 where the atom is not used (A_jj <= 1e-10 max A) or has become zero; such an
+//             atom is left as it was
 //
 // Options: `unit_norm` puts every atom on the sphere instead of into the ball; `positive` projects u onto u
 // >= 0 first; `sweeps` passes over all atoms.

@@ -14,10 +14,14 @@
 //   Z      (N, K)   in: the starting point where `warm_start`; out: the codes
 //   gap    (N,)     float64, the row's certificate, computed in float64 from the codes as returned:
 //                   q = 1, alpha > 0: duality gap / (1/2 ||x||^2), with the scaled residual as the dual point
-//                   q = 1, some alpha = 0: max_j dist(c_j, alpha_j d|z_j|) / max_j |<x, d_j>|, c = D (x - z
-//                   D) - l2 z q < 1: max_j |z_j - prox(z_j + c_j / L)| / max_j |z_j| (0 for a zero row)
+//                   q = 1, some alpha = 0: max_j dist(c_j, alpha_j d|z_j|) / max_j |<x, d_j>|
+//                   q < 1: max_j |z_j - z'_j| / max_j max(|z_j|, |z'_j|), z'_j = prox(z_j + c_j / L)
+//                   where c = D (x - z D) - l2 z; 0 for a zero row. infinity where ||x||^2 is no normal
+//                   number
 //   n_iter (N,)     int32, iterations that the row took
 //   status (N,)     int8, see Status
+//
+// The criterion must fit: the duality gap needs every alpha > 0, as only the caller can cheaply know.
 //
 // Errors: std::invalid_argument where an argument is out of range; the certificate tells the rest.
 //

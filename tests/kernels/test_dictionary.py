@@ -101,3 +101,18 @@ def test_bad_shapes_are_named(rng, dtype):
         update_dictionary(D.tolist(), A, B)
     with pytest.raises(ValueError, match="decay"):
         accumulate_statistics(Z, X, A, B, decay=-1.0)
+
+
+def test_statistics_of_another_kind_are_named(rng, dtype):
+    Z, X, D = problem(rng, dtype)
+    A, B = statistics(Z, X)
+    for bad_A, bad_B, error, message in (
+        (A.astype(np.float32), B, TypeError, r"^A: expected a float64 ndarray.*, got float32$"),
+        (A, B.astype(np.float32), TypeError, r"^B: expected a float64 ndarray.*, got float32$"),
+        (A.tolist(), B, TypeError, r"^A: expected a float64 ndarray.*, got list$"),
+        (A, np.asfortranarray(B), ValueError, r"^B: expected a C-contiguous array"),
+    ):
+        with pytest.raises(error, match=message):
+            update_dictionary(D, bad_A, bad_B)
+        with pytest.raises(error, match=message):
+            accumulate_statistics(Z, X, bad_A, bad_B)

@@ -585,6 +585,87 @@ def test_read_only_out_is_refused():
         encode(out=out)
 
 
+# --- numbers at the ends of the range
+
+
+@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize(("up", "down"), [(1e25, 1e-25), (1e20, 1e-20), (1e-20, 1e20)])
+def test_the_certificate_is_of_the_codes_as_returned(method, up, down):
+    X, D = problem(12, 16, 8, np.float32)
+    X, D = X * np.float32(down), D * np.float32(up)
+    alpha = float(0.3 * np.abs(X.astype(np.float64) @ D.T.astype(np.float64)).max())
+    # float32 holds these codes badly or not at all, as the gap must say.
+    Z, info = LassoSolver(D, solver=method, tol=1e-6, max_iter=100).encode(X, alpha)
+    held = np.isfinite(Z).all(axis=1)
+    x, d, z = (a.astype(np.float64) for a in (X[held], D, Z[held]))
+    true_gap = reference.duality_gap(x, d, z, alpha)
+    assert_allclose(info.gap[held], true_gap, rtol=1e-3, atol=1e-9)
+    assert (info.status[~held] == lasso.NOT_CONVERGED).all()
+
+
+@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_far_below_and_above_the_samples(method, dtype):
+    size = 1e20 if dtype == np.float32 else 1e140
+    solver = LassoSolver(np.eye(3, dtype=dtype), solver=method)
+    X = np.array([[size, 2 * size, 1], [1, 2, 3], [0, 0, 0]], dtype)
+    Z, info = solver.encode(X, 1 / size)
+    assert_array_equal(info.status, lasso.CONVERGED)
+    assert_allclose(Z, X, rtol=1e-3, atol=1e-3 * size * (X > 3).any())
+    Z, info = solver.encode(X / size / size, 1.0)
+    assert_array_equal(info.status, lasso.CONVERGED)
+    assert_array_equal(Z, 0)
+
+
+def test_a_row_whose_square_vanishes_is_no_zero_row():
+    X = np.array([[1e-200, 2e-200]])
+    Z, info = LassoSolver(np.eye(2)).encode(X, 0.0)
+    assert_allclose(Z, X, rtol=1e-3)
+    assert info.gap[0] <= 1e-4
+    Z, info = LassoSolver(np.eye(2)).encode(X, np.array([1.0, 1e-250]))
+    assert_allclose(Z, [[0, 2e-200]], rtol=1e-3)
+    assert info.gap[0] <= 1e-4
+
+
+@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+def test_great_numbers_do_not_become_nan(method):
+    X, D = problem(48, 20, 12)
+    expected = LassoSolver(D, solver=method).encode(X, 0.3)[0]
+    Z, info = LassoSolver(D, solver=method).encode(X * 2.0**500, 0.3 * 2.0**500)
+    assert_array_equal(info.status, lasso.CONVERGED)
+    assert_allclose(Z, expected * 2.0**500, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["cd", "fista", "ista"])
+@pytest.mark.parametrize("max_iter", [1, 7])
+def test_zero_rows_owe_nothing_to_their_neighbours(method, max_iter):
+    X, D = problem(48, 20, 12)
+    X = np.concatenate([X, np.zeros_like(X), X[:5]])
+    Z, info = LassoSolver(D, solver=method, tol=0, max_iter=max_iter, n_jobs=1).encode(X, 0.1)
+    assert_array_equal(Z[48:96], 0)
+    assert_array_equal(info.gap[48:96], 0)
+    assert_array_equal(Z[96:], Z[:5])
+
+
+def test_no_row_takes_more_iterations_than_asked_for():
+    D = np.repeat(problem(1, 10, 6)[1], 3, axis=0)
+    X = problem(200, 10, 6)[0]
+    for max_iter in (3, 17, 103):
+        info = LassoSolver(D, tol=1e-15, max_iter=max_iter).encode(X, 1e-9)[1]
+        assert info.n_iter.max() <= max_iter
+
+
+def test_out_may_overlap_the_inputs():
+    _, D = problem(1, 8, 8)
+    buffer = np.random.default_rng(3).standard_normal((200, 8))
+    samples = buffer[:-1].copy()
+    expected = LassoSolver(D).encode(samples, 0.5)[0]
+    assert_array_equal(LassoSolver(D).encode(buffer[:-1], 0.5, out=buffer[1:])[0], expected)
+    start = np.concatenate([expected[:1], expected])
+    warm = LassoSolver(D).encode(samples, 0.5, init=expected)[0]
+    assert_array_equal(LassoSolver(D).encode(samples, 0.5, init=start[1:], out=start[:-1])[0], warm)
+
+
 # --- real patches
 
 

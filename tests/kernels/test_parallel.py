@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from thalweg import ops
 from thalweg.inference.lasso import LassoSolver
 from thalweg.inference.omp import omp_encode
 from thalweg.optim import accumulate_statistics, update_dictionary
@@ -45,6 +46,12 @@ def long_omp():
     omp_encode(X, D, n_nonzero_coefs=128, n_jobs=2)
 
 
+def long_omp_of_one_row():
+    D = np.random.default_rng(7).standard_normal((3000, 2000))
+    X = np.random.default_rng(8).standard_normal((1, 2000))
+    omp_encode(X, D / np.linalg.norm(D, axis=1, keepdims=True), n_nonzero_coefs=1500)
+
+
 def long_dictionary_update():
     X, D = problem(2_000, 1500, 700)
     Z = np.where(np.random.default_rng(6).uniform(size=(len(X), len(D))) < 0.2, 1.0, 0.0)
@@ -56,7 +63,14 @@ def long_dictionary_update():
 
 @pytest.mark.parametrize(
     "long_call",
-    [long_fista, long_active_set, long_coordinate_descent, long_omp, long_dictionary_update],
+    [
+        long_fista,
+        long_active_set,
+        long_coordinate_descent,
+        long_omp,
+        long_omp_of_one_row,
+        long_dictionary_update,
+    ],
 )
 def test_ctrl_c_ends_a_long_call(long_call):
     asked = []
@@ -99,3 +113,8 @@ def test_concurrent_calls_compute_the_same():
     with ThreadPoolExecutor(4) as pool:
         for Z, _ in pool.map(lambda _: solver.encode(X, 0.3), range(16)):
             assert_array_equal(Z, expected)
+
+
+def test_more_threads_than_the_system_starts_are_not_asked_for():
+    x = np.ones(2_000_000, np.float32)
+    assert_array_equal(ops.shrink(x, 0.25, n_jobs=2**15), np.float32(0.75))

@@ -170,7 +170,7 @@ class LassoSolver:
         init : array-like of shape (n_samples, n_components) or None
             Where to start; None starts from zero.
         out : ndarray of shape (n_samples, n_components) or None
-            Where to put the codes: C-contiguous, of the dictionary's dtype.
+            Where to put the codes: C-contiguous, of the dictionary's dtype. May share memory with the others.
 
         Returns
         -------
@@ -180,9 +180,13 @@ class LassoSolver:
         samples, weights = self._open(X, alpha)
         n_samples = samples.shape[0]
         codes = self._output(out, n_samples)
+        if out is not None:
+            samples, weights = _check.apart(samples, codes), _check.apart(weights, codes)
         criterion = self._criterion(weights)
         if init is not None and np.shape(init) != codes.shape:
             raise ValueError(f"init: expected shape {codes.shape}, got {np.shape(init)}")
+        if isinstance(init, np.ndarray):
+            init = _check.apart(init, codes)
         info = EncodeInfo(
             np.empty(n_samples), np.empty(n_samples, np.int32), np.empty(n_samples, np.int8), criterion
         )
