@@ -82,3 +82,27 @@ def test_directions_without_variance_do_no_harm():
 def test_bad_options_are_named(options, error):
     with pytest.raises(error, match=next(iter(options))):
         Whitening(**options).fit(data(5))
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float64, 1e200), (np.float64, 1e308), (np.float32, 1e25)])
+def test_squares_that_overflow_are_named(dtype, scale):
+    X = (data(6) / 1e2 * scale).astype(dtype)
+    with pytest.raises(ValueError, match=rf"^X: the squares of its elements overflow {np.dtype(dtype)}"):
+        Whitening().fit(X)
+
+
+def test_large_numbers_whose_squares_fit_are_whitened():
+    X = data(6)
+    np.testing.assert_allclose(Whitening().fit_transform(1e150 * X), Whitening().fit_transform(X), atol=1e-8)
+
+
+def test_a_mask_is_not_dropped():
+    X = np.ma.masked_greater(data(7), 4.0)
+    with pytest.raises(ValueError, match=r"^X: expected no masked elements"):
+        Whitening().fit(X)
+    whitening = Whitening().fit(data(7))
+    for method in (whitening.transform, whitening.inverse_transform):
+        with pytest.raises(ValueError, match=r"^X: expected no masked elements"):
+            method(X)
+    none_masked = np.ma.masked_array(data(7))
+    np.testing.assert_array_equal(whitening.transform(none_masked), whitening.transform(data(7)))

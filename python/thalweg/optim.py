@@ -30,8 +30,8 @@ def accumulate_statistics(
         Z; zeros cost nothing.
     X : ndarray of shape (n_samples, n_features)
         Samples, of the dtype of `codes`.
-    A : ndarray of shape (n_components, n_components), float64
-    B : ndarray of shape (n_components, n_features), float64
+    A : ndarray of shape (n_components, n_components), float64, C-contiguous
+    B : ndarray of shape (n_components, n_features), float64, C-contiguous
     decay : float
         Weight of what was seen before.
     n_jobs : int or None
@@ -49,7 +49,17 @@ def accumulate_statistics(
     z = _check.float_array(codes, "codes", ndim=2)
     x = _check.float_array(X, "X", ndim=2, dtype=z.dtype)
     decay = _check.real_number(decay, "decay", minimum=0.0)
+    _require_statistics(A, B)
     _cpu.accumulate_statistics(z, x, decay, A, B, _check.thread_number(n_jobs))
+
+
+def _require_statistics(A: Any, B: Any) -> None:
+    for name, value in (("A", A), ("B", B)):
+        if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise TypeError(f"{name}: expected a float64 ndarray, as statistics are, got {kind}")
+        if not value.flags.c_contiguous:
+            raise ValueError(f"{name}: expected a C-contiguous array, got strides {value.strides}")
 
 
 def update_dictionary(
@@ -71,7 +81,7 @@ def update_dictionary(
     Parameters
     ----------
     dictionary : ndarray of shape (n_components, n_features), float32 or float64, C-contiguous
-    A, B : ndarray, float64
+    A, B : ndarray, float64, C-contiguous
         Sufficient statistics, see `accumulate_statistics`.
     positive : bool
         Whether atoms must be non-negative.
@@ -106,6 +116,7 @@ def update_dictionary(
         raise TypeError("dictionary: expected a float32 or float64 ndarray, which is updated in place")
     if not dictionary.flags.c_contiguous:
         raise ValueError("dictionary: expected a C-contiguous array, which is updated in place")
+    _require_statistics(A, B)
     dead = np.zeros(len(dictionary), np.uint8)
     sweeps = _check.whole_number(n_sweeps, "n_sweeps", minimum=1)
     _cpu.update_dictionary(

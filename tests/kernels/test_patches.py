@@ -82,7 +82,7 @@ def test_integers_strides_and_read_only_images(rng):
         ),
         (np.zeros((4, 4)), 2, {"dtype": "pixels"}, "^dtype: expected float32, float64 or None, got 'pixels'"),
         (np.full((4, 4), 1e300), 2, {"dtype": np.float32}, r"^images\[0\]: overflows float32"),
-        ([[0.0, 1.0], [2.0]], 2, {}, r"^images\[0\]: "),
+        ([[[0.0, 1.0], [2.0]]], 2, {}, r"^images\[0\]: expected an array of numbers"),
         (np.ma.masked_less(np.eye(4), 1), 2, {}, r"^images\[0\]: expected no masked elements"),
     ],
 )

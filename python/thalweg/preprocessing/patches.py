@@ -122,12 +122,13 @@ def extract_patches(
     single = isinstance(images, np.ndarray) and images.ndim in (2, 3) and images.dtype != object
     size = _patch_size(patch_size)
     step = _check.whole_number(step, "step", minimum=1)
+    dtype = None if dtype is None else _float_type(dtype)
     arrays = [_image(im, i, size, dtype) for i, im in enumerate([images] if single else list(images))]
     if not arrays:
         raise ValueError("images: expected at least one image, got an empty list")
     if len({a.shape[2] for a in arrays}) > 1:
         raise ValueError("images: expected the same number of channels in all, got gray and colour")
-    common = np.result_type(*arrays) if dtype is None else np.dtype(dtype)
+    common = np.result_type(*arrays) if dtype is None else dtype
     arrays = [a.astype(common, copy=False) for a in arrays]
     threads = _check.thread_number(n_jobs)
     if max_patches is not None:
@@ -201,6 +202,16 @@ def _patch_size(patch_size: Any) -> tuple[int, int]:
         _check.whole_number(pair[0], "patch_size", minimum=1),
         _check.whole_number(pair[1], "patch_size", minimum=1),
     )
+
+
+def _float_type(dtype: Any) -> np.dtype[Any]:
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            if known == dtype:
+                return known
+        except TypeError:  # NumPy knows no dtype of this name
+            break
+    raise ValueError(f"dtype: expected float32, float64 or None, got {dtype!r}")
 
 
 def _image(image: Any, number: int, size: tuple[int, int], dtype: Any) -> FloatArray:

@@ -81,12 +81,18 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Returns
         -------
         self : Whitening
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X or a parameter is of the wrong kind, shape or range, or the squares of X overflow its
+            dtype.
         """
         _check.one_of(self.kind, "kind", ("zca", "pca"))
         eps = _check.real_number(self.eps, "eps", minimum=0.0)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        mean = X.mean(axis=0, dtype=np.float64)
-        values, vectors = np.linalg.eigh(_covariance(X, mean))
+        X = self._rows(X, ensure_min_samples=2)
+        mean, covariance = _moments(X)
+        values, vectors = np.linalg.eigh(covariance)
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
         count = self._count(values)
         if eps == 0.0:
@@ -106,7 +112,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def transform(self, X: Any) -> FloatArray:
         """Whitens the rows of X: (n_samples, n_components_) for PCA, (n_samples, n_features) for ZCA."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._rows(X, reset=False)
         scores = (X - self.mean_) @ self.components_.T
         scores /= self.scale_
         return self._as_dtype(scores if self.kind == "pca" else scores @ self.components_, X)
@@ -120,6 +126,12 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise ValueError(f"X: expected {width} features, as transform gives, got {X.shape[1]}")
         scores = X if self.kind == "pca" else X @ self.components_.T
         return self._as_dtype((scores * self.scale_) @ self.components_ + self.mean_, X)
+
+    def _rows(self, X: Any, **options: Any) -> FloatArray:
+        # scikit-learn's check would drop a mask without a word.
+        given = _check.array_of(X, "X") if isinstance(X, np.ma.MaskedArray) else X
+        rows: FloatArray = validate_data(self, given, dtype=[np.float64, np.float32], **options)
+        return rows
 
     @staticmethod
     def _as_dtype(result: FloatArray, X: FloatArray) -> FloatArray:
@@ -151,11 +163,18 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return tags
 
 
-def _covariance(X: FloatArray, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(X - mean)^T (X - mean) / n in float64, block by block."""
+def _moments(X: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of the rows, and (X - mean)^T (X - mean) / n, in float64, block by block.
+
+    ValueError where the total variance does not fit the dtype of X.
+    """
     total = np.zeros((X.shape[1], X.shape[1]))
-    for start in range(0, X.shape[0], 8192):
-        centred = X[start : start + 8192].astype(np.float64) - mean
-        total += centred.T @ centred
-    total /= X.shape[0]
-    return total
+    with np.errstate(over="ignore", invalid="ignore"):  # the trace tells
+        mean = X.mean(axis=0, dtype=np.float64)
+        for start in range(0, X.shape[0], 8192):
+            centred = X[start : start + 8192].astype(np.float64) - mean
+            total += centred.T @ centred
+        total /= X.shape[0]
+        if not total.trace() <= np.finfo(X.dtype).max:
+            raise ValueError(f"X: the squares of its elements overflow {X.dtype}; scale X down")
+    return mean, total
