@@ -303,11 +303,37 @@ def bad_input() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "three dimensions": ({"X": X[None]}, ValueError, "X: expected 2 dimensions"),
         "no rows": ({"X": X[:0]}, ValueError, "X: expected at least one row"),
         "no columns": ({"X": X[:, :0]}, ValueError, "X: expected at least one row"),
-        "other width": ({"X": X[:, 1:]}, ValueError, "different numbers of features"),
+        "other width": ({"X": X[:, 1:]}, ValueError, "Dictionary and X have different numbers of features"),
         "nan": ({"X": spoilt}, ValueError, "X: .*NaN"),
         "inf": ({"X": infinite}, ValueError, "X: .*infinity"),
         "complex": ({"X": X + 0j}, ValueError, "X: Complex data not supported"),
         "text": ({"X": X.astype(str)}, ValueError, "X: expected real numbers"),
+        "text in objects": (
+            {"X": np.array([["a"] * 12], object)},
+            ValueError,
+            "X: expected real numbers, got an object array .*'a'",
+        ),
+        "no numbers in objects": (
+            {"X": np.array([[{}, *range(11)]], object)},
+            TypeError,
+            "X: expected real numbers, got an object array",
+        ),
+        "ragged": ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X: expected an array of numbers.*inhomogeneous"),
+        "masked": (
+            {"X": np.ma.masked_less(X, 0)},
+            ValueError,
+            "X: expected no masked elements; fill or drop the masked elements first",
+        ),
+        "too large for float32": (
+            {"X": X.astype(np.float32), "dictionary": 1e300 * D},
+            ValueError,
+            "dictionary: overflows float32",
+        ),
+        "masked atoms": (
+            {"dictionary": np.ma.masked_less(D, 0)},
+            ValueError,
+            "dictionary: expected no masked",
+        ),
         "sparse": ({"X": csr_matrix(X)}, TypeError, "X: a dense array is required"),
         "no atoms": ({"dictionary": D[:0]}, ValueError, "dictionary: expected"),
         "sparse atoms": ({"dictionary": csr_matrix(D)}, TypeError, "dictionary: a dense array"),
@@ -354,6 +380,12 @@ def bad_input() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "max_iter": ({"max_iter": 0}, ValueError, "max_iter: expected"),
         "max_iter a text": ({"max_iter": "many"}, TypeError, "max_iter: expected an integer"),
         "n_jobs": ({"n_jobs": 0}, ValueError, "n_jobs: expected"),
+        "threads beyond number": ({"n_jobs": 2**31}, ValueError, "n_jobs: expected at most 32768"),
+        "threads of a pursuit": (
+            {"algorithm": "omp", "n_jobs": 2**31},
+            ValueError,
+            "n_jobs: expected at most 32768",
+        ),
     }
 
 
@@ -362,7 +394,7 @@ def test_bad_input_is_named(case: str) -> None:
     change, error, message = bad_input()[case]
     X, D = problem()
     arguments = {"X": X, "dictionary": D, "alpha": 0.3, **change}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{message}"):
         sparse_encode(**arguments)
 
 
