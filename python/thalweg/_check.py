@@ -47,12 +47,17 @@ def array_of(x: Any, name: str) -> NDArray[Any]:
     """
     if hasattr(x, "toarray"):
         raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise ValueError(f"{name}: expected no masked elements; fill or drop the masked elements first")
+    refuse_masked(x, name)
     try:
         return np.asarray(x)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array of numbers, got no array ({error})") from error
+
+
+def refuse_masked(x: Any, name: str) -> None:
+    """ValueError where `x` has masked elements, whose mask every conversion would drop without a word."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name}: expected no masked elements; fill or drop the masked elements first")
 
 
 def _real_array(x: Any, name: str) -> NDArray[Any]:

@@ -250,3 +250,11 @@ def test_bad_dictionaries_are_named() -> None:
             SparseCoder(dictionary).transform(X)
         with pytest.raises(error, match=r"^dictionary: "):
             SparseCoder(dictionary).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("algorithm", ["lasso_lars", "omp", "threshold"])
+def test_a_dictionary_that_overflows_the_dtype_of_the_rows_is_named(algorithm: str) -> None:
+    coder = SparseCoder(1e300 * D, transform_algorithm=algorithm)
+    with pytest.raises(ValueError, match=r"^dictionary: .*float32"):
+        coder.transform(X.astype(np.float32))

@@ -243,6 +243,8 @@ def make_coder(
         raise ValueError(
             f"dictionary: expected at least one atom and one feature, got shape {dictionary.shape}"
         )
+    if not is_finite(dictionary):
+        raise ValueError(f"dictionary: every element must be finite in {dictionary.dtype}, as X has it")
     if positive and algorithm in ("omp", "lars"):
         raise ValueError(f"Positive constraint not supported for {algorithm!r} coding method.")
     if algorithm in LASSO_ALGORITHMS:

@@ -128,9 +128,8 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._as_dtype((scores * self.scale_) @ self.components_ + self.mean_, X)
 
     def _rows(self, X: Any, **options: Any) -> FloatArray:
-        # scikit-learn's check would drop a mask without a word.
-        given = _check.array_of(X, "X") if isinstance(X, np.ma.MaskedArray) else X
-        rows: FloatArray = validate_data(self, given, dtype=[np.float64, np.float32], **options)
+        _check.refuse_masked(X, "X")
+        rows: FloatArray = validate_data(self, X, dtype=[np.float64, np.float32], **options)
         return rows
 
     @staticmethod
