@@ -258,3 +258,12 @@ def test_a_dictionary_that_overflows_the_dtype_of_the_rows_is_named(algorithm: s
     coder = SparseCoder(1e300 * D, transform_algorithm=algorithm)
     with pytest.raises(ValueError, match=r"^dictionary: .*float32"):
         coder.transform(X.astype(np.float32))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_masked_elements_are_refused(place: int) -> None:
+    masked = np.ma.masked_less(X, 0)
+    model = models()[place]
+    for call in (model.fit, model.fit(X).transform):
+        with pytest.raises(ValueError, match="^X: expected no masked elements"):
+            call(masked)

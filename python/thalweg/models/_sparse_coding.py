@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
+from .._check import FloatArray, float_array, one_of, real_number, refuse_masked, thread_number, whole_number
 from ..energies.sparse_coding import PENALTIES
 from ..inference.lasso import SOLVERS, EncodeInfo, warn_unconverged
 from ..inference.sparse_encode import (
@@ -149,6 +149,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _rows(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         """X as a matrix of any real kind, checked against what was fitted; its values are not read yet."""
+        refuse_masked(X, "X")
         rows: NDArray[Any] = validate_data(self, X, reset=reset, ensure_all_finite=False)
         return rows
 
@@ -159,7 +160,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         # A learner may have learnt with another penalty than its transform, say pursuit, has.
         is_lasso = self.transform_algorithm in LASSO_ALGORITHMS
         coder = make_coder(
-            np.ascontiguousarray(dictionary, float_dtype(X)),
+            float_array(dictionary, "dictionary", dtype=float_dtype(X)),
             algorithm=self.transform_algorithm,
             n_nonzero_coefs=self.transform_n_nonzero_coefs,
             alpha=self._alpha_of_transform(),
