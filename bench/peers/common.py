@@ -166,22 +166,23 @@ def lasso_gaps(x: np.ndarray, atoms: np.ndarray, alpha: float, codes: Any) -> tu
 # --- clocks
 
 
-def once(call: Callable[[], Any], *, warm: bool = False) -> tuple[float, Any]:
+def once(call: Callable[[], Any], burst: int = 1) -> tuple[float, Any]:
     """Seconds and result of one call. The pause lets the idle workers of the last pool stop spinning.
 
-    `warm`: a call that is not timed wakes this one's workers first, which matters to calls of milliseconds.
+    `burst` > 1, for calls of milliseconds: the mean of so many, after one that wakes the workers.
     """
     gc.collect()
     time.sleep(0.08)
-    if warm:
+    if burst > 1:
         call()
     start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+    for _ in range(burst):
+        result = call()
+    return (time.perf_counter() - start) / burst, result
 
 
 def interleaved(
-    calls: dict[str, Callable[[], Any]], reps: int, *, warm: bool = False
+    calls: dict[str, Callable[[], Any]], reps: int, burst: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Runs A B C A B C ...; the times of each, and each one's last result.
 
@@ -192,7 +193,7 @@ def interleaved(
     for round_ in range(reps + 1):
         for name, call in calls.items():
             results.pop(name, None)  # its memory serves the next result
-            seconds, results[name] = once(call, warm=warm)
+            seconds, results[name] = once(call, burst)
             if round_ > 0:
                 times[name].append(seconds)
     return times, results

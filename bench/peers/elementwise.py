@@ -2,8 +2,8 @@
 
 The bandwidth is that of the fastest copy in the same run, plain or non-temporal stores, on one thread or two;
 bytes read and written count alike. `out`: the result goes into an array that is there already; without it
-every call pays for the page faults of a new one, and frees it. Medians of --reps interleaved runs on two
-threads.
+every call pays for the page faults of a new one, and frees it. Medians of --reps interleaved runs, of five
+calls each, on two threads.
 
     THALWEG_ISA=v3 python bench/peers/elementwise.py --out bench/results/elementwise_v3
     THALWEG_ISA=v4 python bench/peers/elementwise.py --out bench/results/elementwise_v4
@@ -89,7 +89,7 @@ def run_dtype(dtype: str, args: Any, folder: str) -> list[dict[str, Any]]:
     }
     for call in named.values():
         call()
-    times, _ = common.interleaved(named, max(args.reps, 9), warm=True)
+    times, _ = common.interleaved(named, max(args.reps, 9), burst=5)
     rates = {key: 2e-9 * x.nbytes / common.median(t) for key, t in times.items()}
     limit = max(rate for key, rate in rates.items() if key.startswith("copy"))
     rows = []

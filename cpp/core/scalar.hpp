@@ -38,11 +38,6 @@ THALWEG_HOST_DEVICE inline T log_sigmoid(T u) {
   return -softplus(-u);
 }
 
-template <class T>
-THALWEG_HOST_DEVICE inline T d_softplus(T u) {
-  return sigmoid(u);
-}
-
 // sigmoid(u) (1 - sigmoid(u))
 template <class T>
 THALWEG_HOST_DEVICE inline T d_sigmoid(T u) {

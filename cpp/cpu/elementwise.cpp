@@ -72,7 +72,7 @@ template <class T, class Op, bool Streams>
 [[gnu::always_inline]] inline Index whole_vectors(const T* x, const T* alpha, Index alpha_step, T* out,
                                                   Index n) {
   constexpr Index lanes = simd::lanes<T>;
-  const Vec<T> fixed = alpha == nullptr ? Vec<T>{} : simd::broadcast(*alpha);
+  const Vec<T> fixed = simd::broadcast(*alpha);
   Index i = 0;
   if (alpha_step == 0) {
     for (; i + lanes <= n; i += lanes) {
@@ -100,7 +100,7 @@ void vector_span(const T* x, const T* alpha, Index alpha_step, double, T* out, I
   T padded_alpha[lanes] = {};
   T padded_out[lanes];
   std::copy(x + done, x + n, padded_x);
-  for (Index i = done; alpha != nullptr && i < n; ++i) padded_alpha[i - done] = alpha[i * alpha_step];
+  for (Index i = done; i < n; ++i) padded_alpha[i - done] = alpha[i * alpha_step];
   simd::store(padded_out, Op::of(simd::load(padded_x), simd::load(padded_alpha)));
   std::copy(padded_out, padded_out + (n - done), out + done);
 }
@@ -110,7 +110,7 @@ void vector_span(const T* x, const T* alpha, Index alpha_step, double, T* out, I
 template <class T, class Op, bool Streams>
 void smooth_batches(const T* x, T* out, Index n) {
   constexpr Index lanes = simd::lanes<T>;
-  constexpr Index batch = 32 * lanes;
+  constexpr Index batch = 64 * lanes;
   alignas(simd::bytes) T tail[batch];
   alignas(simd::bytes) T scale[batch];
   for (Index first = 0; first < n; first += batch) {

@@ -260,10 +260,10 @@ def test_a_dictionary_that_overflows_the_dtype_of_the_rows_is_named(algorithm: s
         coder.transform(X.astype(np.float32))
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@each_model
 def test_masked_elements_are_refused(place: int) -> None:
     masked = np.ma.masked_less(X, 0)
     model = models()[place]
     for call in (model.fit, model.fit(X).transform):
-        with pytest.raises(ValueError, match="^X: expected no masked elements"):
+        with pytest.raises(ValueError, match=r"^X: expected no masked elements"):
             call(masked)
