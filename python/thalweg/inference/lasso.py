@@ -19,7 +19,7 @@ NOT_CONVERGED = 1
 FIXED_ITERATIONS = 2
 
 # Rows that are converted, checked and encoded at a time: a memory-mapped X is never held as a whole.
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 64 << 20
 
 _METHODS = {
     "active_set": _cpu.LassoMethod.active_set,

@@ -26,7 +26,7 @@ ALGORITHMS = ("lasso_lars", "lasso_cd", "lars", "omp", "threshold")
 LASSO_ALGORITHMS = ("lasso_lars", "lasso_cd")
 
 # What is coded at once: large enough to keep every thread busy, small beside the memory that a user grants.
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 64 << 20
 
 
 def sparse_encode(
