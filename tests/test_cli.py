@@ -98,7 +98,7 @@ def test_learning_leaves_all_results(finished: Path) -> None:
 
 
 def test_held_out_patches_have_no_pixel_of_the_learnt_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pixels(number: int, height: int, width: int = 9) -> np.ndarray:
+    def pixels(number: int, width: int, height: int = 9) -> np.ndarray:
         return 10_000.0 * number + np.arange(height * width, dtype=float).reshape(height, width)
 
     images = [pixels(1, 11), pixels(2, 12), pixels(3, 100), pixels(4, 5)]
@@ -108,18 +108,18 @@ def test_held_out_patches_have_no_pixel_of_the_learnt_ones(monkeypatch: pytest.M
     learnt, held_out, used = learn._draw(SimpleNamespace(run={"options": options}), files)
     assert (len(learnt), used) == (2000, files)
     assert not set(learnt.ravel()) & set(held_out.ravel())
-    # A tenth of the height, at least a patch, of those that are as high as three patches.
-    assert set(held_out.ravel()) == set(images[1][-4:].ravel()) | set(images[2][-10:].ravel())
+    # A tenth of the width, at least a patch, of those that are as wide as three patches.
+    assert set(held_out.ravel()) == set(images[1][:, -4:].ravel()) | set(images[2][:, -10:].ravel())
     assert {*images[0].ravel(), *images[3].ravel()} <= set(learnt.ravel())
 
 
 def test_no_figures_of_held_out_patches_where_none_can_be_spared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photograph(0, (11, 80)).save(tmp_path / "low.png")
+    photograph(0, (80, 11)).save(tmp_path / "narrow.png")
     out = tmp_path / "run"
-    assert main(["learn", "sparse-coding", str(tmp_path / "low.png"), "--out", str(out), *SMALL]) == 0
-    assert "warning: no photograph is as high as three patches" in capsys.readouterr().err
+    assert main(["learn", "sparse-coding", str(tmp_path / "narrow.png"), "--out", str(out), *SMALL]) == 0
+    assert "warning: no photograph is as wide as three patches" in capsys.readouterr().err
     metrics = json.loads((out / "metrics.json").read_text())
     assert "held_out" not in metrics
     assert metrics["n_patches"] == 300

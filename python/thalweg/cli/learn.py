@@ -210,7 +210,7 @@ def _draw(model: PatchModel, files: list[Path]) -> tuple[NDArray[Any], NDArray[A
     learnt, held_out = drawn
     if not held_out:
         warn(
-            "no photograph is as high as three patches, so that none can be held out: "
+            "no photograph is as wide as three patches, so that none can be held out: "
             "the results come without figures of held-out patches",
             stacklevel=2,
         )
@@ -218,10 +218,13 @@ def _draw(model: PatchModel, files: list[Path]) -> tuple[NDArray[Any], NDArray[A
 
 
 def _regions(image: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What is learnt from, and below it a tenth that is not, with no pixel in common; of a low image none."""
-    height = len(image)
-    border = height - max(size, height // 10) if height >= 3 * size else height
-    return image[:border], image[border:]
+    """What is learnt from, and right of it a tenth that is not, no pixel in common; of a narrow image none.
+
+    A strip from top to bottom, as photographs differ more from sky to ground than from left to right.
+    """
+    width = image.shape[1]
+    border = width - max(size, width // 10) if width >= 3 * size else width
+    return image[:, :border], image[:, border:]
 
 
 def _learn(model: PatchModel, rows: NDArray[Any], out: Path, checkpoint_every: float, quiet: bool) -> bool:

@@ -181,7 +181,7 @@ def _usage(held_out: dict[str, Any], usage: NDArray[np.float64]) -> str:
     return _section(
         "How often each atom is used",
         f"Share of {held_out['n_patches']:,} held-out patches whose code for the atom is not zero. They come "
-        f"from strips at the foot of the photographs, which are not learnt from. {words}",
+        f"from strips at the right of the photographs, which are not learnt from. {words}",
         _figure(lambda dark: plot_atom_usage(usage, dark=dark), "how often each atom is used"),
     )
 
