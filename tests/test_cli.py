@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,11 +20,12 @@ import scipy.sparse
 from PIL import Image
 
 from thalweg import SparseCoder, datasets
-from thalweg.cli import learn, main, patch_model, report, targets
+from thalweg.cli import learn_sparse_coding as learn
+from thalweg.cli import main, page, patch_model, photographs, run, targets
 from thalweg.cli.arguments import parser
 from thalweg.cli.codes import CodesFile
 from thalweg.cli.patch_model import PatchModel
-from thalweg.cli.report import Comparison, _comparisons
+from thalweg.cli.report_sparse_coding import Comparison, _comparisons
 from thalweg.persistence import save_model
 from thalweg.preprocessing import PatchGrid
 
@@ -66,7 +66,7 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a small run's time; those of `finished`, which is made before this, are drawn."""
-    monkeypatch.setattr(report, "_figure", lambda draw, words: f"<picture>{words}</picture>")
+    monkeypatch.setattr(page, "figure", lambda draw, words: f"<picture>{words}</picture>")
 
 
 def state(out: Path) -> dict[str, np.ndarray]:
@@ -103,9 +103,9 @@ def test_held_out_patches_have_no_pixel_of_the_learnt_ones(monkeypatch: pytest.M
 
     images = [pixels(1, 11), pixels(2, 12), pixels(3, 100), pixels(4, 5)]
     files = [Path(str(number)) for number in range(1, 5)]
-    monkeypatch.setattr(learn, "_images", lambda model, files: zip(files, images))
+    monkeypatch.setattr(photographs, "read", lambda files, options: zip(files, images))
     options = {"patch_size": 4, "n_patches": 2000, "seed": 0}
-    learnt, held_out, used = learn._draw(SimpleNamespace(run={"options": options}), files)
+    learnt, held_out, used = photographs.draw_patches(files, options)
     assert (len(learnt), used) == (2000, files)
     assert not set(learnt.ravel()) & set(held_out.ravel())
     # A tenth of the width, at least a patch, of those that are as wide as three patches.
@@ -315,8 +315,8 @@ def test_another_build_is_noted(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted_run(photos, tmp_path)
-    here = learn.build()
-    monkeypatch.setattr(learn, "build", lambda: {**here, "instruction_set": "v9"})
+    here = run.build()
+    monkeypatch.setattr(run, "build", lambda: {**here, "instruction_set": "v9"})
     assert main(["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]) == 0
     assert f"instruction_set {here['instruction_set']} -> v9" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "metrics.json").read_text())["builds"]) == 2
@@ -354,7 +354,7 @@ def test_an_interrupt_before_the_first_step_is_said(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learn, "_draw", interrupt)
+    monkeypatch.setattr(learn, "draw_patches", interrupt)
     assert main(["learn", "sparse-coding", str(photos), "--out", str(tmp_path), *SMALL]) == 130
     assert capsys.readouterr().err == "thalweg: interrupted\n"
 

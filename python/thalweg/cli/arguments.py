@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from ..energies.sparse_coding import PENALTIES
 from .codes import encode, reconstruct
-from .learn import DEFAULTS, learn_sparse_coding
+from .learn_sparse_coding import DEFAULTS, learn_sparse_coding
 from .show import info, show
 
 _RESUME = "go on with the run in --out, with its options and photographs; --epochs may be raised"
@@ -43,7 +43,7 @@ def _add_learn(commands: Any) -> None:
         "Ctrl-C keeps what was learnt, and --resume goes on.",
     )
     p.add_argument(
-        "photos",
+        "inputs",
         nargs="*",
         metavar="PHOTO",
         help="PNG, JPEG or TIFF files, or folders; none: sample photographs",

@@ -11,14 +11,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from threadpoolctl import threadpool_limits
 
 from ..models import MiniBatchDictionaryLearning
-from ..persistence import load_model_and_extra, save_model
+from ..persistence import save_model
 from ..preprocessing import PatchGrid, Whitening, extract_patches, reconstruct_from_patches
+from . import patch_rows
+from .model_files import load_learnt
+from .patch_rows import whitened, whitening_from, whitening_state
 
 _JOB = "sparse-coding of photographs"
-_BLOCK_ROWS = 16384  # patches that are in work at once while an image is encoded
+_BLOCK_ROWS = patch_rows.BLOCK_ROWS
 
 
 @dataclass
@@ -38,14 +40,17 @@ class PatchModel:
     history: list[tuple[float, float, float]] = field(default_factory=list)  # step, objective, seconds
 
     @property
+    def seconds(self) -> float:
+        """How long it has learnt."""
+        return self.history[-1][2] if self.history else 0.0
+
+    @property
     def n_features(self) -> int:
         return self.patch_size[0] * self.patch_size[1] * self.channels
 
     def centred(self, patches: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Patches without the means of their channels, and these means."""
-        by_channel = patches.reshape(len(patches), self.channels, -1)
-        means = by_channel.mean(axis=2, dtype=np.float64).astype(patches.dtype)
-        return (by_channel - means[..., np.newaxis]).reshape(patches.shape), means
+        return patch_rows.centred(patches, self.channels)
 
     def fit_preprocessing(self, centred: NDArray[Any], eps: float | None) -> None:
         """Fits the whitening, or where `eps` is None the scale, to centred patches."""
@@ -58,12 +63,7 @@ class PatchModel:
         """Rows for the learner; their bits do not depend on the number of BLAS's threads."""
         if self.whitening is None:
             return cast("NDArray[Any]", np.divide(centred, self.scale, dtype=centred.dtype))
-        result = np.empty_like(centred)
-        with threadpool_limits(1, user_api="blas"):
-            for start in range(0, len(centred), _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                result[block] = self.whitening.transform(centred[block])
-        return result
+        return whitened(self.whitening, centred)
 
     def patches(self, rows: NDArray[Any], means: NDArray[Any]) -> NDArray[Any]:
         """The inverse of `centred` and `rows`."""
@@ -105,16 +105,12 @@ class PatchModel:
         return hashlib.sha256(np.ascontiguousarray(self.learner.components_).tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
-        whitening = None
-        if self.whitening is not None:
-            fitted = {k: v for k, v in vars(self.whitening).items() if k.endswith("_")}
-            whitening = {"params": self.whitening.get_params(), "fitted": fitted}
         extra = {
             "job": _JOB,
             "patch_size": list(self.patch_size),
             "channels": self.channels,
             "dtype": self.dtype,
-            "whitening": whitening,
+            "whitening": whitening_state(self.whitening),
             "scale": self.scale,
             "run": self.run,
             "history": np.array(self.history, np.float64).reshape(-1, 3),
@@ -123,22 +119,13 @@ class PatchModel:
 
     @classmethod
     def load(cls, path: Path) -> PatchModel:
-        learner, extra = load_model_and_extra(path)
-        if extra.get("job") != _JOB or not isinstance(learner, MiniBatchDictionaryLearning):
-            raise ValueError(
-                f"{path}: a {type(learner).__name__}, but not learnt by `thalweg learn sparse-coding`"
-            )
-        whitening = None
-        if extra["whitening"] is not None:
-            whitening = Whitening(**extra["whitening"]["params"])
-            for name, value in extra["whitening"]["fitted"].items():
-                setattr(whitening, name, value)
+        learner, extra = load_learnt(path, _JOB)
         return cls(
             learner=learner,
             patch_size=tuple(extra["patch_size"]),
             channels=extra["channels"],
             dtype=extra["dtype"],
-            whitening=whitening,
+            whitening=whitening_from(extra["whitening"]),
             scale=extra["scale"],
             run=extra["run"],
             history=[tuple(point) for point in extra["history"].tolist()],
