@@ -28,6 +28,12 @@ FIGURES = {
     "pairs": lambda **o: plots.plot_reconstructions(
         [RNG.random((8, 12)), RNG.random((9, 7, 3))], [np.zeros((8, 12)), np.full((9, 7, 3), 2.0)], **o
     ),
+    "histograms": lambda **o: plots.plot_histograms(
+        {"training": RNG.normal(size=80), "held out": RNG.normal(1, size=30)}, x_label="free energy", **o
+    ),
+    "one value": lambda **o: plots.plot_histograms({"training": [2.0]}, **o),
+    "chains": lambda **o: plots.plot_chains(RNG.random((3, 4, 5, 7)), [0, 1, 10, 1000], **o),
+    "signed chains": lambda **o: plots.plot_chains(RNG.normal(size=(2, 1, 5, 7)), [1], limits=(-2, 2), **o),
     "gaps": lambda **o: plots.plot_gaps([0.0, 1e-5, 1e-3, np.nan], tol=1e-3, **o),
     "one gap": lambda **o: plots.plot_gaps([1e-4], **o),
 }
@@ -80,6 +86,30 @@ def test_mosaic_scales_together_or_apart_and_never_divides_by_zero() -> None:
     assert common[0].tolist() == [0.5, 0.5, 0.625, 0.5, 1.0, 0.5]
 
 
+def test_images_keep_their_shades() -> None:
+    images = np.array([[[0.0, 0.25]], [[1.0, 0.5]], [[-1.0, 2.0]]])
+    assert plots.image_mosaic(images, n_columns=3, border=0).tolist() == [[0, 0.25, 1, 0.5, 0, 1]]
+    assert plots.image_mosaic(images, n_columns=1).tolist()[:3] == [[1, 1, 1, 1], [1, 0, 0.25, 1], [1] * 4]
+
+
+def test_histograms_show_the_share_of_each_set() -> None:
+    axes = plots.plot_histograms({"a": [0.0, 1.0, 1.0, 4.0], "b": [3.0]}, bins=4).axes[0]
+    _, a, _, b = (patch.get_data() for patch in axes.patches)
+    assert a.edges.tolist() == b.edges.tolist() == [0, 1, 2, 3, 4]
+    assert a.values.tolist() == [25, 50, 0, 25]
+    assert b.values.tolist() == [0, 0, 0, 100]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_chains_are_rows_and_sweeps_are_columns() -> None:
+    states = np.arange(6.0).reshape(2, 3, 1, 1)
+    axes = plots.plot_chains(states, [0, 5, 1000], limits=(0, 10)).axes[0]
+    (picture,) = axes.get_images()
+    assert np.allclose(picture.get_array()[1::2, 1::2], [[0.0, 0.1, 0.2], [0.3, 0.4, 0.5]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "5", "1,000"]
+    assert axes.get_xticks().tolist() == [1, 3, 5]
+
+
 def test_usage_is_sorted() -> None:
     (patch,) = plots.plot_atom_usage([0.1, 0.3, 0.2]).axes[0].patches
     assert np.allclose(patch.get_data().values, [30, 20, 10])
@@ -112,6 +142,15 @@ def test_psnr() -> None:
         (lambda: plots.plot_curves({"a": [1, 2], "b": [1]}), "one length"),
         (lambda: plots.plot_curves({"a": [np.inf]}), "infinity"),
         (lambda: plots.plot_atom_usage([1.5]), r"shares in \[0, 1\]"),
+        (lambda: plots.image_mosaic(np.zeros((3, 2, 4, 4))), "images: expected shape"),
+        (lambda: plots.plot_histograms({}), "sets"),
+        (lambda: plots.plot_histograms({"a": []}), r"sets\['a'\]"),
+        (lambda: plots.plot_histograms({"a": [np.nan]}), r"sets\['a'\]: every"),
+        (lambda: plots.plot_histograms({"a": [1.0]}, bins=0), "bins"),
+        (lambda: plots.plot_chains(np.zeros((2, 3, 4)), [1, 2, 3]), "states"),
+        (lambda: plots.plot_chains(np.zeros((0, 3, 4, 4)), [1, 2, 3]), "states"),
+        (lambda: plots.plot_chains(np.zeros((2, 3, 4, 4)), [1, 2]), "sweeps"),
+        (lambda: plots.plot_chains(np.zeros((2, 1, 4, 4)), [1], limits=(1, 1)), "limits"),
         (lambda: plots.plot_gaps([np.nan]), "gap"),
         (lambda: plots.plot_gaps([-1.0]), "gap"),
         (lambda: plots.plot_reconstructions([], []), "reconstructions"),

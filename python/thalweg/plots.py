@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "filter_mosaic",
+    "image_mosaic",
     "plot_atom_usage",
+    "plot_chains",
     "plot_codes",
     "plot_curves",
     "plot_filters",
     "plot_gaps",
+    "plot_histograms",
     "plot_reconstructions",
     "psnr",
 ]
@@ -68,27 +71,37 @@ def filter_mosaic(
     >>> filter_mosaic(np.ones((6, 8, 8)), n_columns=3).shape
     (19, 28)
     """
-    images = _channels_last(filters)
+    images = _channels_last(filters, "filters")
     one_of(scale, "scale", ("each", "common"))
-    whole_number(border, "border")
-    count, height, width, channels = images.shape
-    columns = whole_number(
-        int(np.ceil(np.sqrt(count * height / width))) if n_columns is None else n_columns,
-        "n_columns",
-        minimum=1,
-    )
-    columns = min(columns, count)
-    rows = -(-count // columns)
     magnitude = np.abs(images).max(axis=(1, 2, 3), keepdims=True)
     if scale == "common":
         magnitude = np.full_like(magnitude, magnitude.max())
-    shades = 0.5 + 0.5 * images / np.where(magnitude > 0, magnitude, 1.0)
-    cells = np.full((rows * columns, height + border, width + border, channels), 1.0)
-    cells[:count, border:, border:] = shades
-    stacked = cells.reshape(rows, columns, height + border, width + border, channels)
-    tiled = stacked.transpose(0, 2, 1, 3, 4).reshape(rows * (height + border), -1, channels)
-    picture = np.pad(tiled, ((0, border), (0, border), (0, 0)), constant_values=1.0)
-    return picture[..., 0] if channels == 1 else picture
+    return _tiled(0.5 + 0.5 * images / np.where(magnitude > 0, magnitude, 1.0), n_columns, border)
+
+
+def image_mosaic(images: Any, *, n_columns: int | None = None, border: int = 1) -> NDArray[np.float64]:
+    """One picture of many images, side by side.
+
+    Parameters
+    ----------
+    images : array-like of shape (n_images, height, width) or (n_images, channels, height, width)
+        With one channel (gray) or three (colour). Values in [0, 1]; what lies beyond is cut off.
+    n_columns, border
+        As in `filter_mosaic`.
+
+    Returns
+    -------
+    picture : ndarray of shape (rows, columns) for gray, (rows, columns, 3) for colour
+        Values in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import image_mosaic
+    >>> image_mosaic(np.zeros((6, 8, 8)), n_columns=3).shape
+    (19, 28)
+    """
+    return _tiled(np.clip(_channels_last(images, "images"), 0.0, 1.0), n_columns, border)
 
 
 def plot_filters(
@@ -349,6 +362,108 @@ def plot_gaps(
     return figure
 
 
+def plot_histograms(
+    sets: Mapping[str, Any], *, bins: int = 60, x_label: str = "", title: str = "", dark: bool = False
+) -> Figure:
+    """How the values of several sets are spread, over common bins; each set counts as 100 %.
+
+    Parameters
+    ----------
+    sets : mapping of str to array-like of shape (n_values,)
+        By name; they may differ in size.
+    bins : int, default=60
+    x_label : str
+    title, dark
+        As in `plot_filters`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from thalweg.plots import plot_histograms
+    >>> figure = plot_histograms({"training": [1.0, 2.0, 2.5], "held out": [1.5, 3.0]}, bins=4)
+    >>> len(figure.axes)
+    1
+    """
+    if not sets:
+        raise ValueError("sets: expected at least one")
+    values = {name: _vector(given, f"sets[{name!r}]") for name, given in sets.items()}
+    bins = whole_number(bins, "bins", minimum=1)
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
+    figure = _figure(8.0, 3.0, dark)
+    axes = figure.add_subplot()
+    for i, (name, each) in enumerate(values.items()):
+        shares = 100 * np.histogram(each, edges)[0] / len(each)
+        color = _LINES[dark][i % 4]
+        axes.stairs(shares, edges, fill=True, color=color, alpha=0.25)
+        axes.stairs(shares, edges, color=color, linewidth=1.6, label=name)
+    axes.set_ylim(bottom=0)
+    if len(values) > 1:
+        axes.legend(frameon=False, labelcolor=_INK[dark])
+    _dress(axes, dark, title=title, x_label=x_label, y_label="rows (%)")
+    _grid(axes, dark)
+    return figure
+
+
+def plot_chains(
+    states: Any,
+    sweeps: Sequence[int],
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    title: str = "",
+    dark: bool = False,
+) -> Figure:
+    """Images along Markov chains: every row a chain, every column so many sweeps after its start.
+
+    Parameters
+    ----------
+    states : array-like of shape (n_chains, n_times, height, width)
+    sweeps : sequence of int
+        How many sweeps each of the n_times states is away from the start.
+    limits : (float, float), default=(0, 1)
+        The values that are drawn black and white.
+    title, dark
+        As in `plot_filters`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import plot_chains
+    >>> figure = plot_chains(np.random.default_rng(0).random((4, 3, 8, 8)), [0, 10, 100])
+    >>> len(figure.axes)
+    1
+    """
+    images = float_array(states, "states", ndim=4).astype(np.float64, copy=False)
+    if 0 in images.shape:
+        raise ValueError(f"states: expected at least one chain, time and pixel, got shape {images.shape}")
+    n_times, height, width = images.shape[1:]
+    if len(sweeps) != n_times:
+        raise ValueError(f"sweeps: expected one number for each of the {n_times} times, got {len(sweeps)}")
+    low, high = (real_number(limit, "limits") for limit in limits)
+    if low >= high:
+        raise ValueError(f"limits: expected black below white, got {low:g} and {high:g}")
+    shades = np.clip((images - low) / (high - low), 0.0, 1.0)
+    border = max(1, width // 10)
+    mosaic = _tiled(shades.reshape(-1, height, width, 1), n_times, border, fill=0.5)
+    figure = _figure(8.0, 8.0 * mosaic.shape[0] / mosaic.shape[1] + (0.9 if title else 0.6), dark)
+    axes = figure.add_subplot()
+    axes.imshow(mosaic, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    centres = border + np.arange(n_times) * (width + border) + (width - 1) / 2
+    axes.set_xticks(centres, [f"{n:,}" for n in sweeps])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    _dress(axes, dark, title=title, x_label="sweeps")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
 def psnr(original: Any, reconstruction: Any) -> float:
     """Peak signal-to-noise ratio in decibels, -10 log10 of the mean squared error, for values in [0, 1].
 
@@ -374,16 +489,38 @@ def psnr(original: Any, reconstruction: Any) -> float:
     return float("inf") if error == 0 else float(-10.0 * np.log10(error))
 
 
-def _channels_last(filters: Any) -> NDArray[np.float64]:
-    array = float_array(filters, "filters").astype(np.float64, copy=False)
+def _channels_last(filters: Any, name: str) -> NDArray[np.float64]:
+    array = float_array(filters, name).astype(np.float64, copy=False)
     if array.ndim == 3:
         array = array[:, np.newaxis]
     if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
+        count = f"n_{name}"
         raise ValueError(
-            "filters: expected shape (n_filters, height, width) or (n_filters, channels, height, width) "
+            f"{name}: expected shape ({count}, height, width) or ({count}, channels, height, width) "
             f"with 1 or 3 channels, got {np.shape(filters)}"
         )
     return np.transpose(array, (0, 2, 3, 1))
+
+
+def _tiled(
+    shades: NDArray[np.float64], n_columns: int | None, border: int, fill: float = 1.0
+) -> NDArray[np.float64]:
+    """Pictures (count, height, width, channels) in rows of `n_columns`, with borders of the shade `fill`."""
+    whole_number(border, "border")
+    count, height, width, channels = shades.shape
+    columns = whole_number(
+        int(np.ceil(np.sqrt(count * height / width))) if n_columns is None else n_columns,
+        "n_columns",
+        minimum=1,
+    )
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + border, width + border, channels), fill)
+    cells[:count, border:, border:] = shades
+    stacked = cells.reshape(rows, columns, height + border, width + border, channels)
+    tiled = stacked.transpose(0, 2, 1, 3, 4).reshape(rows * (height + border), -1, channels)
+    picture = np.pad(tiled, ((0, border), (0, border), (0, 0)), constant_values=fill)
+    return picture[..., 0] if channels == 1 else picture
 
 
 def _rows(values: Any, name: str) -> NDArray[Any]:
