@@ -1,5 +1,7 @@
 """Energies E(x, z; W): what a model holds to be compatible has low energy."""
 
+from .bernoulli_rbm import BernoulliRBMEnergy
+from .gaussian_rbm import GaussianRBMEnergy
 from .sparse_coding import SparseCodingEnergy
 
-__all__ = ["SparseCodingEnergy"]
+__all__ = ["BernoulliRBMEnergy", "GaussianRBMEnergy", "SparseCodingEnergy"]
