@@ -322,19 +322,31 @@ def test_pseudo_log_likelihood_in_blocks(size: tuple[int, int], n_rows: int) -> 
     assert_allclose(energy.pseudo_log_likelihood(X), total, rtol=1e-9)
 
 
-@pytest.mark.parametrize("scale", [3.0, 40.0])
-def test_gaussian_quadrature_at_far_modes(scale: float) -> None:
-    # Few, many and far apart components: the interval is narrowed, or has to stay wide.
-    machine = machine_of("gaussian", 8, 3, seed=4, scale=scale)
+@pytest.mark.parametrize("scale", [3.0, 40.0, 400.0])
+@pytest.mark.parametrize("n_visible", [1, 3])
+def test_gaussian_quadrature_at_far_modes(scale: float, n_visible: int) -> None:
+    machine = machine_of("gaussian", 8, n_visible, seed=4, scale=scale)
     rng = np.random.default_rng(0)
     H = (rng.random((40, 8)) < 0.5).astype(float)
-    X = reference.visible_expectation(H, machine) + machine["sigma"] * rng.normal(size=(40, 3))
-    # Components that are as likely as each other, whatever their distance.
+    X = reference.visible_expectation(H, machine) + machine["sigma"] * rng.normal(size=(40, n_visible))
+    # A hidden unit alone is as likely on as off, whatever its distance.
     machine["hidden_bias"] = -0.5 * np.diag(
         (machine["weights"] / machine["sigma"] ** 2) @ machine["weights"].T
     )
     found = energy_of(machine).pseudo_log_likelihood(X)
-    assert_allclose(found, reference.pseudo_log_likelihood(X, machine), rtol=1e-9, atol=1e-9)
+    assert_allclose(found, reference.pseudo_log_likelihood(X, machine), rtol=1e-8, atol=1e-8)
+
+
+def test_gaussian_quadrature_of_a_staircase() -> None:
+    # Equal weights with biases in steps: equal modes at 0, c, ..., 12 c standard deviations, far apart.
+    c, sigma, n_hidden = 30.0, 0.2, 12
+    energy = GaussianRBMEnergy(
+        np.full((n_hidden, 1), c * sigma), [0.0], -(c**2) * (np.arange(n_hidden) + 0.5), [sigma]
+    )
+    t = np.linspace(-4, 12 * c + 4, 300)
+    expected = reference.log_sum_exp(-0.5 * (t[:, None] - c * np.arange(n_hidden + 1)) ** 2, axis=1)
+    expected -= np.log((n_hidden + 1) * np.sqrt(2 * np.pi) * sigma)
+    assert_allclose(energy.pseudo_log_likelihood(sigma * t[:, None]), expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -198,6 +198,6 @@ def _log_sum_over_states(
     for number in range(2 ** (n_units - n_low)):
         high = binary_state(number, n_units - n_low)
         np.add(low_logits, high @ weights[n_low:], out=work)
-        ops.softplus(work, out=work)
+        ops.softplus(work, out=work, n_jobs=1)  # a block is too short to be worth waking threads
         total.add(work.sum(axis=1) + low_terms + high @ bias[n_low:])
     return total.value

@@ -272,8 +272,8 @@ def _log_sum_of_quadratic(gram: NDArray[np.float64], linear: NDArray[np.float64]
 
 _STEP = 0.75  # of the trapezoidal sum, in standard deviations
 _REACH = 9.0  # a normal has less than 1e-18 of its mass beyond
-_CELLS = 16  # of each narrowing
-_NODES = 64  # about as many as the sum has; decides the size of blocks alone
+_CELLS = 16  # into which an interval is cut
+_NODES = 64  # about as many as a sum has; decides the size of blocks alone
 _NEGLIGIBLE = 40.0  # nats
 
 
@@ -281,49 +281,47 @@ def _log_integral(logits: NDArray[np.float64], slopes: NDArray[np.float64]) -> N
     """log of the integral of exp(-t^2/2 + sum_k softplus(logits_k + t slopes_k)) over t, for every row.
 
     The integrand is a mixture of unit normals whose means lie between the sums of the negative and of the
-    positive slopes.
+    positive slopes. That interval is cut into cells, and those again, each time without the cells that cannot
+    matter; the trapezoidal sum is over the nodes of one lattice that lie in the cells left. A cell has its
+    first node and not its last, so that none counts twice.
     """
-    start = np.full(len(logits), slopes.clip(max=0).sum() - _REACH)
-    width = float(np.abs(slopes).sum()) + 2 * _REACH
-    while width > 2 * _CELLS * _STEP:
-        start, narrower = _narrowed(start, width, logits, slopes)
-        is_little = narrower > 0.75 * width
-        width = narrower
-        if is_little:
-            break
-    n_steps = math.ceil(width / _STEP)
-    step = width / n_steps
-    terms = _log_integrand(start[:, None] + step * np.arange(n_steps + 1), logits, slopes)
-    peak = terms.max(axis=1)
-    integral: NDArray[np.float64] = peak + np.log(step * np.exp(terms - peak[:, None]).sum(axis=1))
+    row, start = np.arange(len(logits)), np.full(len(logits), slopes.clip(max=0).sum() - _REACH)
+    whole = width = float(np.abs(slopes).sum()) + 2 * _REACH
+    peak = np.full(len(logits), -np.inf)
+    while width > _CELLS * _STEP:
+        t = start[:, None] + width / _CELLS * np.arange(_CELLS + 1)
+        exponent = _log_integrand(t, row, logits, slopes)
+        np.maximum.at(peak, row, exponent.max(axis=1))
+        # The exponent's second derivative is at least -1, so the integral is at least sqrt(2 pi) exp(peak).
+        matters = _upper_bound(t, exponent) > (peak[row] - _NEGLIGIBLE - math.log(whole))[:, None]
+        row, start = row.repeat(matters.sum(axis=1)), t[:, :-1][matters]
+        width /= _CELLS
+    n_nodes = math.ceil(width / _STEP)
+    step = width / n_nodes
+    terms = _log_integrand(start[:, None] + step * np.arange(n_nodes), row, logits, slopes)
+    np.maximum.at(peak, row, terms.max(axis=1))
+    mass = np.bincount(row, np.exp(terms - peak[row, None]).sum(axis=1), minlength=len(peak))
+    integral: NDArray[np.float64] = peak + np.log(step * mass)
     return integral
 
 
 def _log_integrand(
-    t: NDArray[np.float64], logits: NDArray[np.float64], slopes: NDArray[np.float64]
+    t: NDArray[np.float64], row: NDArray[np.intp], logits: NDArray[np.float64], slopes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    terms = -0.5 * t**2
-    for nodes in row_blocks(t.shape[1], logits.size):
-        moved = t[:, nodes, None] * slopes
-        moved += logits[:, None, :]
-        terms[:, nodes] += ops.softplus(moved, out=moved).sum(axis=2)
-    return terms
+    """The exponent at the nodes t, shape (n_cells, n_nodes), of cells that belong to these rows."""
+    exponent = -0.5 * t**2
+    for cells in row_blocks(len(t), t.shape[1] * len(slopes)):
+        moved = t[cells, :, None] * slopes
+        moved += logits[row[cells], None, :]
+        exponent[cells] += ops.softplus(moved, out=moved).sum(axis=2)
+    return exponent
 
 
-def _narrowed(
-    start: NDArray[np.float64], width: float, logits: NDArray[np.float64], slopes: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    """A start for every row and one width, outside of which the integrand is negligible.
-
-    The sum of softplus is convex, so its chord bounds it from above within a cell, and the second derivative
-    of the exponent is at least -1, so the integral is at least sqrt(2 pi) times any value of the integrand.
-    """
-    t = start[:, None] + width / _CELLS * np.arange(_CELLS + 1)
-    exponent = _log_integrand(t, logits, slopes)
+def _upper_bound(t: NDArray[np.float64], exponent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the exponent cannot exceed between neighbouring nodes: the sum of softplus is below its chord."""
+    left, right = t[:, :-1], t[:, 1:]
     convex = exponent + 0.5 * t**2
-    slope = np.diff(convex, axis=1) * (_CELLS / width)
-    top = slope.clip(t[:, :-1], t[:, 1:])
-    bound = convex[:, :-1] + slope * (top - t[:, :-1]) - 0.5 * top**2
-    matters = bound > exponent.max(axis=1, keepdims=True) - _NEGLIGIBLE - math.log(width)
-    first, last = matters.argmax(axis=1), _CELLS - matters[:, ::-1].argmax(axis=1)
-    return start + first * (width / _CELLS), float((last - first).max(initial=1)) * width / _CELLS
+    slope = np.diff(convex, axis=1) / (right - left)
+    top = slope.clip(left, right)
+    bound: NDArray[np.float64] = convex[:, :-1] + slope * (top - left) - 0.5 * top**2
+    return bound
