@@ -5,8 +5,11 @@
 
 namespace thalweg::bindings {
 
+void bind_ais(pybind11::module_& m);
+void bind_descent(pybind11::module_& m);
 void bind_dictionary(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
+void bind_gibbs(pybind11::module_& m);
 void bind_lasso(pybind11::module_& m);
 void bind_omp(pybind11::module_& m);
 void bind_patches(pybind11::module_& m);

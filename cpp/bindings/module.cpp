@@ -37,6 +37,9 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
 #endif
   m.def("thread_count", &thalweg::thread_count, py::arg("n_jobs") = 0);
   thalweg::set_interrupt_poll(&python_interrupted);
+  thalweg::bindings::bind_gibbs(m);
+  thalweg::bindings::bind_ais(m);  // takes the machine that bind_gibbs defines
+  thalweg::bindings::bind_descent(m);
   thalweg::bindings::bind_dictionary(m);
   thalweg::bindings::bind_elementwise(m);
   thalweg::bindings::bind_lasso(m);

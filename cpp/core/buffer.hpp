@@ -35,4 +35,12 @@ class Buffer {
   Index size_ = 0;
 };
 
+// Memory that is kept from one use to the next: `buffer` holds at least `size` elements afterwards, of any
+// value.
+template <class T>
+T* at_least(Buffer<T>& buffer, Index size) {
+  if (buffer.size() < size) buffer = Buffer<T>(size);
+  return buffer.data();
+}
+
 }  // namespace thalweg

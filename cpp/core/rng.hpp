@@ -69,4 +69,19 @@ THALWEG_HOST_DEVICE inline std::array<double, 2> normals(const Block& block) {
   return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
+// Four of single precision, a pair from two words each. The radius comes from all 32 bits of its word, in
+// (0, 1], so that its tail ends at 6.8.
+THALWEG_HOST_DEVICE inline std::array<float, 4> normals_of_float(const Block& block) {
+  constexpr float two_pi = 6.283185307179586476925286766559F;
+  std::array<float, 4> out{};
+  for (int pair = 0; pair < 2; ++pair) {
+    const float u = static_cast<float>(block.word[2 * pair]) * 0x1p-32F + 0x1p-33F;
+    const float radius = std::sqrt(-2.0F * std::log(u));
+    const float angle = two_pi * uniform(block.word[2 * pair + 1]);
+    out[static_cast<std::size_t>(2 * pair)] = radius * std::cos(angle);
+    out[static_cast<std::size_t>(2 * pair) + 1] = radius * std::sin(angle);
+  }
+  return out;
+}
+
 }  // namespace thalweg::rng

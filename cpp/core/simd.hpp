@@ -141,6 +141,63 @@ template <class T, class Test, class Visit>
       visit(j + std::countr_zero(left));
 }
 
+// The products of the lower halves of the lanes, whatever the upper halves hold.
+[[gnu::always_inline]] inline Vec<std::uint64_t> multiply_low(Vec<std::uint64_t> a, Vec<std::uint64_t> b) {
+  using V = Vec<std::uint64_t>;
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(_mm512_mul_epu32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<V>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif defined(__SSE2__) && !defined(__AVX__)
+  return reinterpret_cast<V>(_mm_mul_epu32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+  constexpr std::uint64_t low = 0xFFFFFFFFu;
+  return (a & low) * (b & low);
+#endif
+}
+
+// {a[0], b[0], a[2], b[2], ...}
+[[gnu::always_inline]] inline Vec<std::uint64_t> interleave_even(Vec<std::uint64_t> a, Vec<std::uint64_t> b) {
+#if defined(__AVX512F__)
+  const auto c = _mm512_unpacklo_epi64(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#elif defined(__AVX2__)
+  const auto c = _mm256_unpacklo_epi64(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#elif defined(__SSE2__) && !defined(__AVX__)
+  const auto c = _mm_unpacklo_epi64(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#else
+  Vec<std::uint64_t> out;
+  for (int l = 0; l < lanes<std::uint64_t>; l += 2) {
+    out[l] = a[l];
+    out[l + 1] = b[l];
+  }
+  return out;
+#endif
+}
+
+// {a[1], b[1], a[3], b[3], ...}
+[[gnu::always_inline]] inline Vec<std::uint64_t> interleave_odd(Vec<std::uint64_t> a, Vec<std::uint64_t> b) {
+#if defined(__AVX512F__)
+  const auto c = _mm512_unpackhi_epi64(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#elif defined(__AVX2__)
+  const auto c = _mm256_unpackhi_epi64(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#elif defined(__SSE2__) && !defined(__AVX__)
+  const auto c = _mm_unpackhi_epi64(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b));
+  return reinterpret_cast<Vec<std::uint64_t>>(c);
+#else
+  Vec<std::uint64_t> out;
+  for (int l = 0; l < lanes<std::uint64_t>; l += 2) {
+    out[l] = a[l + 1];
+    out[l + 1] = b[l + 1];
+  }
+  return out;
+#endif
+}
+
 // `n` rounded up to a whole number of vectors.
 template <class T>
 [[nodiscard]] constexpr Index padded(Index n) {

@@ -1,10 +1,11 @@
-"""What the summands of a model ask of each other: energy, inference, and a state that can be saved.
+"""What the summands of a model ask of each other: energies, inference, losses, and a state that can be saved.
 
 `energies`, `inference` and `losses` never import each other; they meet in `models` through these protocols.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,4 +48,149 @@ class PersistableState(Protocol):
 
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """The inverse of `_get_state`, on an estimator with the same parameters."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which random numbers a call draws: element e of row r from (seed, stream, first_row + r, step, e)."""
+
+    seed: int
+    stream: int
+    first_row: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Rows of states of 0 and 1 by 32 units to a word; `words` is (n_words, n_rows)."""
+
+    words: NDArray[np.uint32]
+    units: int
+
+    def __len__(self) -> int:
+        return self.words.shape[1]
+
+    def copy(self) -> Bits:
+        return Bits(self.words.copy(), self.units)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Rows of states of both sides, each with its weight in a sum of gradients."""
+
+    visible: FloatArray | Bits
+    hidden: FloatArray
+    weight: FloatArray
+
+
+@dataclass
+class BipartiteGradient:
+    """Derivatives of an objective that is to grow; `up` is that of the transposed weights, rows padded."""
+
+    up: FloatArray
+    visible_bias: FloatArray
+    hidden_bias: FloatArray
+    log_sigma: FloatArray | None = None
+
+
+class BipartiteMachine(Protocol):
+    """A bipartite energy with its conditional distributions: what losses and samplers ask of it.
+
+    The base model has no hidden units: independent Bernoulli units of log-odds `base_bias`, or Gaussian units
+    of mean `base_bias` and deviation `base_sigma`.
+    """
+
+    n_visible: int
+    n_hidden: int
+    dtype: np.dtype[Any]
+    is_gaussian: bool
+
+    def hidden(self, visible: FloatArray | Bits) -> FloatArray:
+        """p(h = 1 | v), shape (n, n_hidden)."""
+        ...
+
+    def draw_hidden(self, visible: FloatArray | Bits, draws: Draws) -> tuple[FloatArray, Bits]:
+        """p(h = 1 | v), and states drawn with it."""
+        ...
+
+    def sweep(
+        self,
+        hidden: Bits,
+        n_sweeps: int,
+        draws: Draws,
+        *,
+        t: FloatArray | None = None,
+        base_bias: FloatArray | None = None,
+        base_sigma: FloatArray | None = None,
+    ) -> tuple[FloatArray | Bits, FloatArray]:
+        """Moves the chains in place; the last visible states, and p(h = 1 | v) there."""
+        ...
+
+    def statistics(self, phases: list[Phase]) -> BipartiteGradient:
+        """The sum over all rows of weight times the gradient of -E(v, h)."""
+        ...
+
+    def shifted(self, up: FloatArray, visible_bias: FloatArray, hidden_bias: FloatArray) -> BipartiteMachine:
+        """The machine with these added to its transposed weights and its biases."""
+        ...
+
+    def free_energy(self, visible: FloatArray | Bits) -> NDArray[np.float64]:
+        """-log sum_h exp(-E(v, h)), shape (n,)."""
+        ...
+
+    def joint_energy(self, visible: FloatArray | Bits, hidden: Bits) -> NDArray[np.float64]:
+        """E(v, h), shape (n,)."""
+        ...
+
+    def score_matching(self, X: FloatArray) -> BipartiteGradient:
+        """The negative gradient of the score matching objective."""
+        ...
+
+    def log_partition_without_weights(self) -> float:
+        """log Z of the machine whose weights are zero."""
+        ...
+
+    def base_model(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`base_bias` and `base_sigma` for features of this mean and deviation."""
+        ...
+
+    def log_base(
+        self,
+        visible: FloatArray | Bits,
+        base_bias: FloatArray,
+        base_sigma: FloatArray | None,
+        *,
+        normalized: bool = False,
+    ) -> NDArray[np.float64]:
+        """The log density of the base model, shape (n,)."""
+        ...
+
+    def draw_base(
+        self, n: int, base_bias: FloatArray, base_sigma: FloatArray | None, draws: Draws
+    ) -> FloatArray:
+        """Rows drawn from the base model, shape (n, n_visible)."""
+        ...
+
+
+LossState = dict[str, NDArray[Any]]  # what a loss keeps from step to step
+
+
+class BipartiteLoss(Protocol):
+    """A loss of a bipartite machine: the gradient that a batch gives, and what is kept for the next one."""
+
+    needs: tuple[str, ...]  # the methods of the machine that it calls
+
+    def start(self, machine: BipartiteMachine, mean: FloatArray, deviation: FloatArray) -> LossState:
+        """The state before the first step; mean and deviation are the features' own."""
+        ...
+
+    def gradient(
+        self, machine: BipartiteMachine, X: FloatArray, state: LossState, draws: Draws, rate: float
+    ) -> tuple[BipartiteGradient, LossState]:
+        """Ascent direction of the batch, and the next state; `state` is not changed.
+
+        `draws.step` counts the steps made before, `draws.first_row` the rows seen; `rate` is the step's
+        learning rate.
+        """
         ...

@@ -14,6 +14,14 @@ from thalweg._native import cpu as _cpu
 STREAM_BATCH_ORDER = 1
 STREAM_INITIAL_ATOMS = 2
 STREAM_PATCHES = 3
+STREAM_INITIAL_WEIGHTS = 4
+STREAM_NOISE = 5
+STREAM_SWAPS = 6
+STREAM_DATA_HIDDEN = 7
+STREAM_CHAINS = 8  # of visible units; the next one belongs to their hidden units
+STREAM_SAMPLES = 10  # likewise
+STREAM_ANNEALING = 12  # likewise
+STREAM_BASE_MODEL = 14
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
@@ -34,6 +42,13 @@ def integers(seed: int, stream: int, step: int, size: int, high: int, row: int =
     """`size` integers in [0, high), high < 2^53; their probabilities differ by less than high / 2^53."""
     draws = np.floor(uniform(seed, stream, step, size, row) * high).astype(np.int64)
     return np.minimum(draws, high - 1)
+
+
+def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.float64]:
+    """`size` standard normals."""
+    out = np.empty(size)
+    _cpu.standard_normals(out, seed & (2**64 - 1), stream, row, step)
+    return out
 
 
 def permutation(seed: int, stream: int, step: int, n: int, row: int = 0) -> NDArray[np.int64]:

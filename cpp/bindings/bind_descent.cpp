@@ -1,0 +1,60 @@
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "bindings/array.hpp"
+#include "bindings/bindings.hpp"
+#include "kernels/descent.hpp"
+
+namespace thalweg::bindings {
+namespace {
+
+template <class T>
+MatrixView<const T> like(const Array<T>& a, const Array<T>& parameter, const char* name) {
+  require(a.size() == parameter.size() && a.ndim() == parameter.ndim(), name, ": expected shape ",
+          shape_text(parameter), ", got ", shape_text(a));
+  const Index cols = a.ndim() == 2 ? a.shape(1) : a.size();
+  return {a.data(), cols == 0 ? 0 : a.size() / cols, cols};
+}
+
+template <class T>
+MatrixView<T> mutable_like(Array<T>& a, const Array<T>& parameter, const char* name) {
+  const auto view = like(a, parameter, name);
+  require(a.writeable(), name, ": expected a writeable array, got a read-only one");
+  return {a.mutable_data(), view.rows, view.cols};
+}
+
+template <class T>
+bool step(const Array<T>& parameter, const std::optional<Array<T>>& velocity, const Array<T>& gradient,
+          T rate, T momentum, T decay, Array<T>& next, std::optional<Array<T>> next_velocity, int n_jobs) {
+  require(velocity.has_value() == next_velocity.has_value(),
+          "next_velocity: expected one where velocity is given");
+  const auto x = like(parameter, parameter, "parameter");
+  const auto g = like(gradient, parameter, "gradient");
+  const auto to = mutable_like(next, parameter, "next");
+  MatrixView<const T> v;
+  MatrixView<T> next_v;
+  if (velocity) {
+    v = like(*velocity, parameter, "velocity");
+    next_v = mutable_like(*next_velocity, parameter, "next_velocity");
+  }
+  const py::gil_scoped_release release;
+  return momentum_step<T>(x, v, g, rate, momentum, decay, to, next_v, n_jobs);
+}
+
+template <class T>
+void bind(py::module_& m) {
+  m.def("momentum_step", &step<T>, py::arg("parameter").noconvert(), py::arg("velocity").noconvert(),
+        py::arg("gradient").noconvert(), py::arg("rate"), py::arg("momentum"), py::arg("decay"),
+        py::arg("next").noconvert(), py::arg("next_velocity").noconvert(), py::arg("n_jobs"));
+}
+
+}  // namespace
+
+void bind_descent(py::module_& m) {
+  bind<float>(m);
+  bind<double>(m);
+}
+
+}  // namespace thalweg::bindings
