@@ -2,13 +2,21 @@
 
 from . import datasets, ops, persistence, plots, preprocessing
 from .inference.sparse_encode import sparse_encode
-from .models import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder
+from .models import (
+    BernoulliRBM,
+    DictionaryLearning,
+    GaussianBernoulliRBM,
+    MiniBatchDictionaryLearning,
+    SparseCoder,
+)
 from .preprocessing import Whitening
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BernoulliRBM",
     "DictionaryLearning",
+    "GaussianBernoulliRBM",
     "MiniBatchDictionaryLearning",
     "SparseCoder",
     "Whitening",

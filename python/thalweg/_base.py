@@ -69,7 +69,7 @@ class Bits:
     units: int
 
     def __len__(self) -> int:
-        return self.words.shape[1]
+        return int(self.words.shape[1])
 
     def copy(self) -> Bits:
         return Bits(self.words.copy(), self.units)
@@ -94,7 +94,24 @@ class BipartiteGradient:
     log_sigma: FloatArray | None = None
 
 
-class BipartiteMachine(Protocol):
+class SweepingMachine(Protocol):
+    """What moves chains."""
+
+    def sweep(
+        self,
+        hidden: Bits,
+        n_sweeps: int,
+        draws: Draws,
+        *,
+        t: FloatArray | None = None,
+        base_bias: FloatArray | None = None,
+        base_sigma: FloatArray | None = None,
+    ) -> tuple[FloatArray | Bits, FloatArray]:
+        """Moves the chains in place; the last visible states, and p(h = 1 | v) there."""
+        ...
+
+
+class BipartiteMachine(SweepingMachine, Protocol):
     """A bipartite energy with its conditional distributions: what losses and samplers ask of it.
 
     The base model has no hidden units: independent Bernoulli units of log-odds `base_bias`, or Gaussian units
@@ -114,24 +131,11 @@ class BipartiteMachine(Protocol):
         """p(h = 1 | v), and states drawn with it."""
         ...
 
-    def sweep(
-        self,
-        hidden: Bits,
-        n_sweeps: int,
-        draws: Draws,
-        *,
-        t: FloatArray | None = None,
-        base_bias: FloatArray | None = None,
-        base_sigma: FloatArray | None = None,
-    ) -> tuple[FloatArray | Bits, FloatArray]:
-        """Moves the chains in place; the last visible states, and p(h = 1 | v) there."""
-        ...
-
     def statistics(self, phases: list[Phase]) -> BipartiteGradient:
         """The sum over all rows of weight times the gradient of -E(v, h)."""
         ...
 
-    def shifted(self, up: FloatArray, visible_bias: FloatArray, hidden_bias: FloatArray) -> BipartiteMachine:
+    def shifted(self, up: FloatArray, visible_bias: FloatArray, hidden_bias: FloatArray) -> SweepingMachine:
         """The machine with these added to its transposed weights and its biases."""
         ...
 
@@ -179,7 +183,10 @@ LossState = dict[str, NDArray[Any]]  # what a loss keeps from step to step
 class BipartiteLoss(Protocol):
     """A loss of a bipartite machine: the gradient that a batch gives, and what is kept for the next one."""
 
-    needs: tuple[str, ...]  # the methods of the machine that it calls
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The methods of the machine that it calls."""
+        ...
 
     def start(self, machine: BipartiteMachine, mean: FloatArray, deviation: FloatArray) -> LossState:
         """The state before the first step; mean and deviation are the features' own."""

@@ -22,6 +22,8 @@ STREAM_CHAINS = 8  # of visible units; the next one belongs to their hidden unit
 STREAM_SAMPLES = 10  # likewise
 STREAM_ANNEALING = 12  # likewise
 STREAM_BASE_MODEL = 14
+STREAM_STATISTICS = 15
+STREAM_SEEDS = 16
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:

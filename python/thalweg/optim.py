@@ -162,3 +162,57 @@ def revive_dead_atoms(
         B[place] = 0.0
         reborn += 1
     return reborn
+
+
+def momentum_step(
+    parameter: FloatArray,
+    velocity: FloatArray | None,
+    gradient: FloatArray,
+    rate: float,
+    *,
+    momentum: float = 0.0,
+    decay: float = 0.0,
+    out: FloatArray,
+    out_velocity: FloatArray | None = None,
+    n_jobs: int | None = None,
+) -> bool:
+    """A step of gradient ascent with momentum and weight decay, all elements at once.
+
+    velocity' = momentum velocity + rate (gradient - decay parameter), parameter' = parameter + velocity'.
+
+    Parameters
+    ----------
+    parameter, gradient : ndarray of one or two dimensions, float32 or float64, C-contiguous
+        Of one shape and dtype, as all the other arrays.
+    velocity : ndarray or None
+        None counts as zero, and none is kept: for a momentum of 0.
+    rate, momentum, decay : float
+    out, out_velocity : ndarray
+        Take the results; they may be `parameter` and `velocity`.
+    n_jobs : int or None
+        Threads; the bits do not depend on their number.
+
+    Returns
+    -------
+    bool
+        Whether every new parameter is finite.
+
+    References
+    ----------
+    B. Polyak, Some methods of speeding up the convergence of iteration methods, USSR Comput. Math. Math.
+    Phys. 4, 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import momentum_step
+    >>> w, v = np.array([1.0, 2.0]), np.zeros(2)
+    >>> momentum_step(w, v, np.array([1.0, -1.0]), 0.1, momentum=0.9, out=w, out_velocity=v)
+    True
+    >>> w.tolist(), v.tolist()
+    ([1.1, 1.9], [0.1, -0.1])
+    """
+    finite: bool = _cpu.momentum_step(
+        parameter, velocity, gradient, rate, momentum, decay, out, out_velocity, _check.thread_number(n_jobs)
+    )
+    return finite

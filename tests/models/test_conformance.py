@@ -13,6 +13,8 @@ from thalweg import models
 # Small enough for the hundreds of fits of the checks. fit_transform returns the codes of the lasso, as
 # scikit-learn's does, so that the checks which compare it with transform need a transform by the lasso.
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "BernoulliRBM": {"n_components": 5},
+    "GaussianBernoulliRBM": {"n_components": 5},
     "DictionaryLearning": {"max_iter": 20, "transform_algorithm": "lasso_lars"},
     "MiniBatchDictionaryLearning": {"batch_size": 10, "max_iter": 5},
     "SparseCoder": {"dictionary": np.random.default_rng(0).normal(size=(5, 3))},
@@ -47,6 +49,8 @@ def exported() -> list[Any]:
     return [getattr(models, name)(**ARGUMENTS.get(name, {})) for name in models.__all__]
 
 
+# The checks' data are no probabilities, of which BernoulliRBM warns.
+@pytest.mark.filterwarnings("ignore:X. visible units are probabilities:UserWarning")
 @parametrize_with_checks(
     exported(), expected_failed_checks=lambda model: EXPECTED_FAILURES.get(type(model).__name__, {})
 )

@@ -56,7 +56,7 @@ class RbmMachine:
         self.n_jobs = n_jobs
         self.down = down
         self._up = up
-        self._native = _cpu.rbm(up, down, visible_bias, hidden_bias, sigma, self.workspace)
+        self.native = _cpu.rbm(up, down, visible_bias, hidden_bias, sigma, self.workspace)
 
     @classmethod
     def of(
@@ -125,7 +125,7 @@ class RbmMachine:
         """
         visible = self.empty_visible(len(hidden))
         mean = np.empty((len(hidden), self.n_hidden), self.dtype)
-        self._native.sweeps(
+        self.native.sweeps(
             hidden.words,
             visible.words if isinstance(visible, Bits) else None,
             None if isinstance(visible, Bits) else visible,
@@ -149,9 +149,7 @@ class RbmMachine:
         extra = extra or []
         scale = None if self.sigma is None else 1 / np.square(self.sigma)
         given = [(*_real_or_words(p.visible), p.hidden, p.weight) for p in (*phases, *extra)]
-        _cpu.phase_statistics(
-            given, len(extra), scale, up, visible, hidden, self.workspace, self.n_jobs
-        )
+        _cpu.phase_statistics(given, len(extra), scale, up, visible, hidden, self.workspace, self.n_jobs)
         if scale is None:
             return BipartiteGradient(up, visible, hidden)
         total = sum(float(p.weight.sum()) for p in phases)
@@ -163,6 +161,7 @@ class RbmMachine:
         total = np.zeros(self.n_visible, np.float64)
         for phase in phases:
             v, shifted = phase.visible, self.visible_mean(phase.hidden)
+            assert not isinstance(v, Bits)
             centred = v - self.visible_bias
             terms = centred * centred - 2 * v * (shifted - self.visible_bias)
             total += np.einsum("i,ij->j", phase.weight, terms)
@@ -193,7 +192,9 @@ class RbmMachine:
         for first in range(0, len(visible), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
             logits = self.hidden_logits(_rows(visible, rows))
-            energy[rows] -= ops.softplus(logits, out=logits, n_jobs=self.n_jobs or None).sum(axis=1, dtype=np.float64)
+            energy[rows] -= ops.softplus(logits, out=logits, n_jobs=self.n_jobs or None).sum(
+                axis=1, dtype=np.float64
+            )
         return energy
 
     def joint_energy(self, visible: FloatArray | Bits, hidden: Bits) -> NDArray[np.float64]:
@@ -263,7 +264,8 @@ class RbmMachine:
             rates = ops.sigmoid(base_bias.astype(np.float64))
             return (_rng.uniform(*key).reshape(shape) < rates).astype(self.dtype)
         normal = _rng.normals(*key).reshape(shape)
-        return (base_bias + base_sigma * normal).astype(self.dtype)
+        rows: FloatArray = (base_bias + base_sigma * normal).astype(self.dtype)
+        return rows
 
     def empty_visible(self, n_rows: int) -> FloatArray | Bits:
         """Room for visible states."""
@@ -282,7 +284,7 @@ class RbmMachine:
         bits: Bits | None = None,
     ) -> None:
         words = None if bits is None else bits.words
-        self._native.hidden_given_visible(
+        self.native.hidden_given_visible(
             *_real_or_words(visible), t, *_key(draws), logits, mean, words, self.n_jobs
         )
 
@@ -296,7 +298,7 @@ class RbmMachine:
     ) -> None:
         words = states.words if isinstance(states, Bits) else None
         real = None if isinstance(states, Bits) else states
-        self._native.visible_given_hidden(
+        self.native.visible_given_hidden(
             *_real_or_words(hidden), None, None, None, *_key(draws), mean, words, real, self.n_jobs
         )
 

@@ -35,7 +35,7 @@ class ContrastiveDivergence:
     def gradient(
         self, machine: BipartiteMachine, X: FloatArray, state: LossState, draws: Draws, rate: float
     ) -> tuple[BipartiteGradient, LossState]:
-        """Ascent direction of the batch; row i of it draws as row `draws.first_row` + i, sweeps from step 0."""
+        """Ascent direction of the batch; its row i draws as row `draws.first_row` + i, from step 0."""
         of_data = Draws(draws.seed, _rng.STREAM_DATA_HIDDEN, draws.first_row)
         X_hidden, hidden = machine.draw_hidden(X, of_data)
         chains = Draws(draws.seed, _rng.STREAM_CHAINS, draws.first_row)

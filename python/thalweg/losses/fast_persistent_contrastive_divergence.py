@@ -1,4 +1,4 @@
-"""Persistent contrastive divergence with fast weights, which drive the chains away from where they have been."""
+"""Persistent contrastive divergence with fast weights, which drive the chains from where they have been."""
 
 from __future__ import annotations
 

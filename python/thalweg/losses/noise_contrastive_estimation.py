@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation: telling data from noise of a known density, with the normaliser learnt too."""
+"""Noise-contrastive estimation: telling data from noise of a known density, the normaliser learnt too."""
 
 from __future__ import annotations
 

@@ -1,7 +1,15 @@
 """The estimators."""
 
+from .bernoulli_rbm import BernoulliRBM
 from .dictionary_learning import DictionaryLearning
+from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
 from .mini_batch_dictionary_learning import MiniBatchDictionaryLearning
 from .sparse_coder import SparseCoder
 
-__all__ = ["DictionaryLearning", "MiniBatchDictionaryLearning", "SparseCoder"]
+__all__ = [
+    "BernoulliRBM",
+    "DictionaryLearning",
+    "GaussianBernoulliRBM",
+    "MiniBatchDictionaryLearning",
+    "SparseCoder",
+]

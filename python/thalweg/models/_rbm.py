@@ -1,0 +1,469 @@
+"""What a learnt restricted Boltzmann machine is used for: features, samples, and likelihoods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import _rng
+from .._base import Bits, Draws
+from .._check import FloatArray, float_array, one_of, refuse_masked, seed_number, thread_number, whole_number
+from ..energies import BernoulliRBMEnergy, GaussianRBMEnergy
+from ..inference.annealing import LogPartition, anneal_downwards, anneal_upwards
+from ..inference.annealing import temperatures as path_temperatures
+from ..inference.gibbs import RbmMachine, unpack
+from ._rbm_learning import RbmLearner, dense_rows, moments
+
+_BLOCK_ROWS = 4096
+
+_PLAIN = ("components_", "intercept_hidden_", "intercept_visible_", "_mean", "_deviation", "_activity")
+_VALUES = ("n_iter_", "n_steps_", "_seed", "_n_seen", "_n_sampled", "_n_rows", "_first_batch", "_loss_name")
+METHODS = ("exact", "ais", "reverse_ais")
+
+
+class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RbmLearner):  # type: ignore[misc]
+    """Inference, sampling and likelihoods of a bipartite energy."""
+
+    _ACCEPTS_SPARSE = False
+    _n_sampled: int
+
+    # --- one side given the other
+
+    def transform(self, X: Any) -> FloatArray:
+        """p(h = 1 | x) of every row and hidden unit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            float32 where X is, float64 otherwise.
+        """
+        rows = self._visible_rows(X)
+        machine = self._machine(rows.dtype)
+        out = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
+        for block in _blocks(rows.shape[0]):
+            out[block] = machine.hidden(dense_rows(rows[block], rows.dtype))
+        return out
+
+    def sample_h(self, v: Any, random_state: Any = None) -> FloatArray:
+        """Hidden states drawn from p(h | v).
+
+        Parameters
+        ----------
+        v : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState or Generator, default=None
+            Seed of the draws; None goes on with the estimator's own sequence, so that calls differ.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Of 0 and 1.
+        """
+        rows = self._visible_rows(v)
+        machine = self._machine(rows.dtype)
+        _, bits = machine.draw_hidden(dense_rows(rows, rows.dtype), self._next_draws(random_state, 1))
+        return unpack(bits, rows.dtype, machine.n_jobs)
+
+    def sample_v(self, h: Any, random_state: Any = None) -> FloatArray:
+        """Visible states drawn from p(v | h).
+
+        Parameters
+        ----------
+        h : array-like of shape (n_samples, n_components)
+            States of 0 and 1, or probabilities, which stand for their mean field.
+        random_state : int, RandomState or Generator, default=None
+            As in `sample_h`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        hidden = self._hidden_rows(h)
+        machine = self._machine(hidden.dtype)
+        return self._real(machine, machine.draw_visible(hidden, self._next_draws(random_state, 1)))
+
+    def gibbs(self, v: Any, n_steps: int = 1, random_state: Any = None) -> FloatArray:
+        """Visible states after sweeps v -> h -> v'.
+
+        Parameters
+        ----------
+        v : array-like of shape (n_samples, n_features)
+            Where the chains are.
+        n_steps : int, default=1
+            Number of sweeps.
+        random_state : int, RandomState or Generator, default=None
+            As in `sample_h`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        rows = self._visible_rows(v)
+        whole_number(n_steps, "n_steps", minimum=1)
+        machine = self._machine(rows.dtype)
+        draws = self._next_draws(random_state, n_steps)
+        _, hidden = machine.draw_hidden(dense_rows(rows, rows.dtype), _first_hidden(draws, n_steps))
+        return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
+
+    def sample(
+        self, n: int = 1, n_steps: int = 1000, *, init: Any = None, random_state: Any = None
+    ) -> FloatArray:
+        """Visible states of independent chains.
+
+        Parameters
+        ----------
+        n : int, default=1
+            Number of chains.
+        n_steps : int, default=1000
+            Sweeps v -> h -> v' that each chain makes.
+        init : array-like of shape (n, n_features), default=None
+            Where the chains begin, for instance where an earlier call left them; None draws the features
+            independently with the training data's means (and deviations).
+        random_state : int, RandomState or Generator, default=None
+            As in `sample_h`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+            In the dtype of the parameters.
+        """
+        check_is_fitted(self, "components_")
+        whole_number(n, "n", minimum=1)
+        whole_number(n_steps, "n_steps", minimum=1)
+        machine = self._machine(self.components_.dtype)
+        draws = self._next_draws(random_state, n_steps)
+        if init is None:
+            base = machine.base_model(self._mean, self._deviation)
+            key = Draws(draws.seed, _rng.STREAM_BASE_MODEL, 0, draws.step)
+            start = machine.draw_base(n, base[0], base[1] if machine.is_gaussian else None, key)
+        else:
+            start = float_array(init, "init", ndim=2, dtype=machine.dtype)
+            if start.shape != (n, machine.n_visible):
+                raise ValueError(f"init: expected shape {(n, machine.n_visible)}, got {start.shape}")
+        _, hidden = machine.draw_hidden(start, _first_hidden(draws, n_steps))
+        return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
+
+    def reconstruct(self, X: Any) -> FloatArray:
+        """E[v | h] at h = p(h = 1 | x), without draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        rows = self._visible_rows(X)
+        machine = self._machine(rows.dtype)
+        out = np.empty(rows.shape, rows.dtype)
+        for block in _blocks(rows.shape[0]):
+            out[block] = machine.visible_mean(machine.hidden(dense_rows(rows[block], rows.dtype)))
+        return out
+
+    # --- energies and likelihoods
+
+    def energy(self, v: Any, h: Any) -> NDArray[np.float64]:
+        """E(v, h) of every pair of rows.
+
+        Parameters
+        ----------
+        v : array-like of shape (n_samples, n_features)
+        h : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        rows = self._visible_rows(v)
+        return self._energy().value(rows, self._hidden_rows(h))
+
+    def free_energy(self, X: Any) -> NDArray[np.float64]:
+        """F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F(x) - log Z.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Finite for every finite x.
+        """
+        rows = self._visible_rows(X)
+        machine = self._machine(rows.dtype)
+        blocks = [machine.free_energy(dense_rows(rows[b], rows.dtype)) for b in _blocks(rows.shape[0])]
+        return np.concatenate(blocks) if blocks else np.empty(0)
+
+    def score_function(self, X: Any) -> FloatArray:
+        """The gradient of log p(x) in x, of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        rows = self._visible_rows(X)
+        return self._energy(rows.dtype).score_function(rows)
+
+    def pseudo_likelihood(self, X: Any) -> NDArray[np.float64]:
+        """The log of the pseudo-likelihood, sum_j log p(x_j | the other features), of every row.
+
+        Over all features, without draws. J. Besag, Statistical analysis of non-lattice data, The
+        Statistician 24, 1975.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        rows = self._visible_rows(X)
+        return self._energy(rows.dtype).pseudo_log_likelihood(rows)
+
+    def log_partition(
+        self,
+        method: str = "ais",
+        *,
+        n_runs: int = 100,
+        temperatures: Any = 14_500,
+        X: Any = None,
+        burn_in: int = 1000,
+        max_units: int = 25,
+        random_state: Any = None,
+    ) -> LogPartition:
+        """log Z, exactly or by annealed importance sampling, with its standard error.
+
+        "ais" anneals from the base model up to the machine and is on average too small, which makes
+        likelihoods look too good; "reverse_ais" anneals down from samples of the machine and is on average
+        too large. Where both agree they can be trusted.
+
+        Parameters
+        ----------
+        method : {"ais", "reverse_ais", "exact"}, default="ais"
+            "exact" enumerates the states of the smaller side (of the hidden units, where the visible ones are
+            Gaussian).
+        n_runs : int, default=100
+            Independent runs.
+        temperatures : int or array-like, default=14500
+            Steps of the path, most of them near the machine, or inverse temperatures from 0 to 1.
+        X : array-like of shape (n_samples, n_features), default=None
+            Data whose means (and deviations) the base model has, and from which the runs of "reverse_ais"
+            begin their burn-in, the first rows first. None takes the training data's means; the runs then
+            begin at draws of the base model.
+        burn_in : int, default=1000
+            Sweeps that make samples of the machine, for "reverse_ais".
+        max_units : int, default=25
+            Most units whose states "exact" enumerates.
+        random_state : int, RandomState or Generator, default=None
+            As in `sample_h`.
+
+        Returns
+        -------
+        LogPartition
+            `log_z`, `std_error`, `method`, `log_weights` of the runs, and `log_z_base`.
+
+        Raises
+        ------
+        ValueError
+            Where "exact" would take too many states, and where an argument is out of range.
+        """
+        check_is_fitted(self, "components_")
+        one_of(method, "method", METHODS)
+        if method == "exact":
+            return LogPartition.exactly(self._energy().log_partition(max_units=max_units))
+        whole_number(n_runs, "n_runs", minimum=2)
+        whole_number(burn_in, "burn_in")
+        t = path_temperatures(temperatures)
+        machine = self._machine(self.components_.dtype)
+        rows = None if X is None else self._visible_rows(X)
+        mean, deviation = (self._mean, self._deviation) if rows is None else moments(rows)
+        base_bias, base_sigma = machine.base_model(mean, deviation)
+        base = (base_bias, base_sigma if machine.is_gaussian else None)
+        seed = self._next_seed(random_state)
+        if method == "ais":
+            return anneal_upwards(machine, *base, t, n_runs, seed)
+        if rows is None:
+            start = machine.draw_base(n_runs, *base, Draws(seed, _rng.STREAM_BASE_MODEL))
+        else:
+            start = dense_rows(rows[np.arange(n_runs) % rows.shape[0]], machine.dtype)
+        return anneal_downwards(machine, *base, t, start, burn_in, seed)
+
+    def log_likelihood(self, X: Any, log_partition: Any = None) -> NDArray[np.float64]:
+        """log p(x) = -F(x) - log Z of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        log_partition : LogPartition or float, default=None
+            What `log_partition` gave; None calls it: exactly where that takes at most 2^20 states, else by
+            "ais".
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        if log_partition is None:
+            log_partition = self.log_partition("exact" if self._fewest_units() <= 20 else "ais")
+        log_z = log_partition.log_z if isinstance(log_partition, LogPartition) else float(log_partition)
+        return -self.free_energy(X) - log_z
+
+    # --- arrays and machines
+
+    def _machine(self, dtype: Any) -> RbmMachine:
+        """The kernels around the learnt parameters, in this dtype."""
+        sigma = getattr(self, "sigma_", None)
+        return RbmMachine.of(
+            np.ascontiguousarray(self.components_, dtype),
+            np.ascontiguousarray(self.intercept_visible_, dtype),
+            np.ascontiguousarray(self.intercept_hidden_, dtype),
+            None if sigma is None else np.ascontiguousarray(sigma, dtype),
+            n_jobs=thread_number(self.n_jobs),
+        )
+
+    def _energy(self, dtype: Any = np.float64) -> BernoulliRBMEnergy | GaussianRBMEnergy:
+        """The energy of the learnt parameters, in this dtype."""
+        weights = np.asarray(self.components_, dtype)
+        visible_bias = np.asarray(self.intercept_visible_, dtype)
+        hidden_bias = np.asarray(self.intercept_hidden_, dtype)
+        sigma = getattr(self, "sigma_", None)
+        if sigma is None:
+            return BernoulliRBMEnergy(weights, visible_bias, hidden_bias)
+        return GaussianRBMEnergy(weights, visible_bias, hidden_bias, np.asarray(sigma, dtype))
+
+    def _fewest_units(self) -> int:
+        """Units of the side that "exact" enumerates."""
+        n_hidden, n_visible = self.components_.shape
+        return int(n_hidden if hasattr(self, "sigma_") else min(n_hidden, n_visible))
+
+    def _visible_rows(self, X: Any, *, reset: bool = False) -> Any:
+        """X checked, float32 or float64, as an array or as CSR."""
+        if not reset:
+            check_is_fitted(self, "components_")
+        refuse_masked(X, "X")
+        accept = "csr" if self._ACCEPTS_SPARSE else False
+        return validate_data(self, X, reset=reset, accept_sparse=accept, dtype=(np.float64, np.float32))
+
+    def _hidden_rows(self, h: Any) -> FloatArray:
+        check_is_fitted(self, "components_")
+        hidden = float_array(h, "h", ndim=2)
+        if hidden.shape[1] != len(self.components_):
+            raise ValueError(f"h: expected {len(self.components_)} columns, got shape {hidden.shape}")
+        return hidden
+
+    def _real(self, machine: RbmMachine, states: FloatArray | Bits) -> FloatArray:
+        return unpack(states, machine.dtype, machine.n_jobs) if isinstance(states, Bits) else states
+
+    def _next_draws(self, random_state: Any, n_steps: int) -> Draws:
+        """Draws of one call: of a given seed, or the next ones of the estimator's own sequence."""
+        if random_state is not None:
+            return Draws(seed_number(random_state), _rng.STREAM_SAMPLES)
+        step = self._n_sampled
+        self._n_sampled = step + n_steps
+        return Draws(self._seed, _rng.STREAM_SAMPLES, 0, step)
+
+    def _next_seed(self, random_state: Any) -> int:
+        """The seed of one call: a given one, or the next of the estimator's own sequence."""
+        draws = self._next_draws(random_state, 1)
+        if random_state is not None:
+            return draws.seed
+        return int(_rng.words(draws.seed, _rng.STREAM_SEEDS, draws.step, 1)[0] >> np.uint64(1))
+
+    # --- state
+
+    def _velocities(self) -> dict[str, FloatArray]:
+        workshop = self.__dict__.get("_workshop")
+        if workshop is None:
+            return self._velocity or {}
+        return {} if workshop.velocity is None else workshop.velocity.vectors()
+
+    def _get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        check_is_fitted(self, "components_")
+        tensors = {name: getattr(self, name) for name in _PLAIN}
+        if hasattr(self, "sigma_"):
+            tensors["sigma_"] = self.sigma_
+            tensors["_least_sigma"] = np.array([self._least_sigma])
+        tensors.update({f"loss.{name}": value for name, value in self._loss_state.items()})
+        tensors.update({f"velocity.{name}": value for name, value in self._velocities().items()})
+        if self._centers is not None:
+            tensors["centers.visible"], tensors["centers.hidden"] = self._centers
+        values = {name: getattr(self, name) for name in _VALUES}
+        values["n_features_in_"] = self.n_features_in_
+        names = getattr(self, "feature_names_in_", None)
+        values["feature_names_in_"] = None if names is None else list(names)
+        return tensors, values
+
+    def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
+        held = {name: np.array(value) for name, value in tensors.items()}
+        n_hidden, n_visible = held["components_"].shape
+        if held["intercept_hidden_"].shape != (n_hidden,) or held["intercept_visible_"].shape != (n_visible,):
+            raise ValueError("the biases of the state do not belong to its weights")
+        state: dict[str, Any] = {name: held[name] for name in _PLAIN}
+        state.update({name: values[name] for name in _VALUES})
+        if "sigma_" in held:
+            state["sigma_"], state["_least_sigma"] = held["sigma_"], float(held["_least_sigma"][0])
+        state["_loss_state"] = _with_prefix(held, "loss.")
+        state["_velocity"] = _with_prefix(held, "velocity.") or None
+        centers = _with_prefix(held, "centers.")
+        state["_centers"] = (centers["visible"], centers["hidden"]) if centers else None
+        state["n_features_in_"] = values["n_features_in_"]
+        if values["feature_names_in_"] is not None:
+            state["feature_names_in_"] = np.array(values["feature_names_in_"], object)
+        self.__dict__.update(state)
+
+    @property
+    def h_samples_(self) -> FloatArray:
+        """Hidden states of the persistent chains, shape (n_chains, n_components)."""
+        check_is_fitted(self, "components_")
+        if "hidden" not in self._loss_state:
+            raise AttributeError(f"h_samples_: loss={self._loss_name!r} keeps no chains")
+        bits = Bits(self._loss_state["hidden"], len(self.components_))
+        return unpack(bits, self.components_.dtype)
+
+    @property
+    def swap_rates_(self) -> NDArray[np.float64]:
+        """Share of the tried swaps that were made, of every pair of temperatures, the lowest first."""
+        check_is_fitted(self, "components_")
+        if "swaps_tried" not in self._loss_state:
+            raise AttributeError(f"swap_rates_: loss={self._loss_name!r} has no temperatures")
+        rates: NDArray[np.float64] = self._loss_state["swaps_made"] / np.maximum(
+            self._loss_state["swaps_tried"], 1
+        )
+        return rates
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return [slice(first, first + _BLOCK_ROWS) for first in range(0, n_rows, _BLOCK_ROWS)]
+
+
+def _first_hidden(draws: Draws, n_steps: int) -> Draws:
+    """Draws of the hidden states that `n_steps` sweeps begin from; the sweeps use the steps before."""
+    return Draws(draws.seed, draws.stream + 1, draws.first_row, draws.step + n_steps - 1)
+
+
+def _run_chains(machine: RbmMachine, hidden: Bits, n_steps: int, draws: Draws) -> FloatArray | Bits:
+    """Visible states after n_steps times v ~ p(v | h), with h ~ p(h | v) between."""
+    if n_steps > 1:
+        machine.sweep(hidden, n_steps - 1, draws)
+    last = Draws(draws.seed, draws.stream, draws.first_row, draws.step + n_steps - 1)
+    return machine.draw_visible(hidden, last)
+
+
+def _with_prefix(held: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
