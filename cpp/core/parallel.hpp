@@ -27,6 +27,12 @@ void poll_interrupt();
 // handed out in increasing order. A body's first exception is rethrown here once all threads have stopped.
 void parallel_for(Index n_blocks, int n_jobs, const std::function<void(Index block, int worker)>& body);
 
+// `n_jobs` for work of so many multiply-adds, or one thread where waking another would cost more than it
+// saves.
+[[nodiscard]] constexpr int jobs_for(Index operations, int n_jobs) {
+  return operations < (Index{1} << 21) ? 1 : n_jobs;
+}
+
 // Number of blocks of `size` that cover `n`.
 [[nodiscard]] constexpr Index block_count(Index n, Index size) { return (n + size - 1) / size; }
 

@@ -35,16 +35,17 @@ bool momentum_step(MatrixView<const T> parameter, MatrixView<const T> velocity, 
                    T rate, T momentum, T decay, MatrixView<T> next, MatrixView<T> next_velocity, int n_jobs) {
   const Index block = std::max<Index>(1, block_elements / std::max<Index>(1, parameter.cols));
   std::atomic<bool> is_finite{true};
-  parallel_for(block_count(parameter.rows, block), n_jobs, [&](Index b, int) {
-    bool ok = true;
-    for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
-      const bool has_velocity = velocity.data != nullptr;
-      ok &= step_row(parameter.row(r), has_velocity ? velocity.row(r) : nullptr, gradient.row(r), rate,
-                     momentum, decay, next.row(r), has_velocity ? next_velocity.row(r) : nullptr,
-                     parameter.cols);
-    }
-    if (!ok) is_finite.store(false);
-  });
+  parallel_for(block_count(parameter.rows, block), jobs_for(8 * parameter.rows * parameter.cols, n_jobs),
+               [&](Index b, int) {
+                 bool ok = true;
+                 for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
+                   const bool has_velocity = velocity.data != nullptr;
+                   ok &= step_row(parameter.row(r), has_velocity ? velocity.row(r) : nullptr, gradient.row(r),
+                                  rate, momentum, decay, next.row(r),
+                                  has_velocity ? next_velocity.row(r) : nullptr, parameter.cols);
+                 }
+                 if (!ok) is_finite.store(false);
+               });
   return is_finite.load();
 }
 

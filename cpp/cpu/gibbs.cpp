@@ -225,7 +225,7 @@ class WeighedHidden {
     Index n = 0;
     for (const Phase<T>& phase : phases)
       for (Index r = 0; r < phase.hidden.rows; ++r) weights_[n++] = phase.weight[r];
-    parallel_for(panel_count(), n_jobs, [&](Index p, int) { fill(phases, p); });
+    parallel_for(panel_count(), jobs_for(rows * n_hidden, n_jobs), [&](Index p, int) { fill(phases, p); });
   }
 
   [[nodiscard]] Index panel_count() const { return block_count(n_hidden_, width); }
@@ -291,43 +291,46 @@ void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_v
   const WeighedHidden<T> weighed(phases, rows, n_hidden, memory, n_jobs);
   constexpr Index width = WeighedHidden<T>::width;
   for (Index p = 0; p < weighed.panel_count(); ++p) weighed.sum_rows(p, counted, hidden + p * width);
-  parallel_for(block_count(n_visible, cpu::word_units), n_jobs, [&](Index block, int worker) {
-    auto& own = memory.statistics[static_cast<std::size_t>(worker)];
-    const UnitLists<T>& lists = own.lists;
-    const Index first_unit = block * cpu::word_units;
-    const Index n_units = std::min(cpu::word_units, n_visible - first_unit);
-    own.lists.reset(rows);
-    Index first_row = 0;
-    for (const Phase<T>& phase : phases) {
-      list_phase(phase, first_unit, n_units, first_row, own.lists);
-      first_row += phase.hidden.rows;
-    }
-    Index entries = 0;
-    for (Index j = 0; j < n_units; ++j) entries += lists.count(j);
-    const bool is_dense = 5 * entries > 2 * n_units * rows;  // above 40 % a tiled product is faster
-    if (is_dense) make_dense(lists, n_units, at_least(own.dense, cpu::word_units * rows));
-    for (Index p = 0; p < weighed.panel_count(); ++p) {
-      const Index n_panels = std::min(width, padded_units<T>(n_hidden) - p * width) / cpu::panel_units<T>;
-      T* out = up + first_unit * up_stride + p * width;
-      if (is_dense) {
-        cpu::matmul<T>(MatrixView<const T>(own.dense.data(), n_units, rows), weighed.panel(p), width,
-                       n_panels * cpu::panel_units<T>, [&](Index j, Index col, simd::Vec<T> sum) {
-                         simd::store(out + j * up_stride + col, sum);
-                       });
-      } else {
-        listed_statistics(lists, n_units, weighed.panel(p), n_panels, out, up_stride);
-      }
-    }
-    for (Index j = 0; j < n_units; ++j) {
-      T sum = 0;
-      for (Index i = 0; i < lists.count(j) && lists.indices(j)[i] < counted; ++i)
-        sum += weighed.weight(lists.indices(j)[i]) * lists.values(j)[i];
-      visible[first_unit + j] = sum;
-      T* row = up + (first_unit + j) * up_stride;
+  parallel_for(
+      block_count(n_visible, cpu::word_units), jobs_for(rows * n_visible * n_hidden, n_jobs),
+      [&](Index block, int worker) {
+        auto& own = memory.statistics[static_cast<std::size_t>(worker)];
+        const UnitLists<T>& lists = own.lists;
+        const Index first_unit = block * cpu::word_units;
+        const Index n_units = std::min(cpu::word_units, n_visible - first_unit);
+        own.lists.reset(rows);
+        Index first_row = 0;
+        for (const Phase<T>& phase : phases) {
+          list_phase(phase, first_unit, n_units, first_row, own.lists);
+          first_row += phase.hidden.rows;
+        }
+        Index entries = 0;
+        for (Index j = 0; j < n_units; ++j) entries += lists.count(j);
+        const bool is_dense = 5 * entries > 2 * n_units * rows;  // above 40 % a tiled product is faster
+        if (is_dense) make_dense(lists, n_units, at_least(own.dense, cpu::word_units * rows));
+        for (Index p = 0; p < weighed.panel_count(); ++p) {
+          const Index n_panels = std::min(width, padded_units<T>(n_hidden) - p * width) / cpu::panel_units<T>;
+          T* out = up + first_unit * up_stride + p * width;
+          if (is_dense) {
+            cpu::matmul<T>(MatrixView<const T>(own.dense.data(), n_units, rows), weighed.panel(p), width,
+                           n_panels * cpu::panel_units<T>, [&](Index j, Index col, simd::Vec<T> sum) {
+                             simd::store(out + j * up_stride + col, sum);
+                           });
+          } else {
+            listed_statistics(lists, n_units, weighed.panel(p), n_panels, out, up_stride);
+          }
+        }
+        for (Index j = 0; j < n_units; ++j) {
+          T sum = 0;
+          for (Index i = 0; i < lists.count(j) && lists.indices(j)[i] < counted; ++i)
+            sum += weighed.weight(lists.indices(j)[i]) * lists.values(j)[i];
+          visible[first_unit + j] = sum;
+          T* row = up + (first_unit + j) * up_stride;
+          std::fill(row + padded_units<T>(n_hidden), row + up_stride, T(0));
       if (scale != nullptr)
-        for (Index k = 0; k < n_hidden; ++k) row[k] *= scale[first_unit + j];
-    }
-  });
+            for (Index k = 0; k < n_hidden; ++k) row[k] *= scale[first_unit + j];
+        }
+      });
 }
 
 // --- layouts
@@ -335,28 +338,30 @@ void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_v
 template <class T>
 void transpose(MatrixView<const T> from, const T* scale, T* to, Index to_stride, int n_jobs) {
   constexpr Index tile = 16;
-  parallel_for(block_count(from.cols, tile), n_jobs, [&](Index block, int) {
-    const Index first = block * tile;
-    const Index n = std::min(tile, from.cols - first);
-    T part[tile][tile];
-    for (Index i = 0; i < from.rows; i += tile) {
-      const Index m = std::min(tile, from.rows - i);
-      for (Index r = 0; r < m; ++r)
-        for (Index c = 0; c < n; ++c) part[c][r] = from(i + r, first + c);
-      for (Index c = 0; c < n; ++c)
-        for (Index r = 0; r < m; ++r)
-          to[(first + c) * to_stride + i + r] = scale == nullptr ? part[c][r] : part[c][r] * scale[first + c];
-    }
-    for (Index c = 0; c < n; ++c)
-      std::fill(to + (first + c) * to_stride + from.rows, to + (first + c + 1) * to_stride, T(0));
-  });
+  parallel_for(
+      block_count(from.cols, tile), jobs_for(8 * from.rows * from.cols, n_jobs), [&](Index block, int) {
+        const Index first = block * tile;
+        const Index n = std::min(tile, from.cols - first);
+        T part[tile][tile];
+        for (Index i = 0; i < from.rows; i += tile) {
+          const Index m = std::min(tile, from.rows - i);
+          for (Index r = 0; r < m; ++r)
+            for (Index c = 0; c < n; ++c) part[c][r] = from(i + r, first + c);
+          for (Index c = 0; c < n; ++c)
+            for (Index r = 0; r < m; ++r)
+              to[(first + c) * to_stride + i + r] =
+                  scale == nullptr ? part[c][r] : part[c][r] * scale[first + c];
+        }
+        for (Index c = 0; c < n; ++c)
+          std::fill(to + (first + c) * to_stride + from.rows, to + (first + c + 1) * to_stride, T(0));
+      });
 }
 
 template <class T>
 bool pack_states(MatrixView<const T> real, Bits bits, int n_jobs) {
   constexpr Index block = 64;
   std::vector<std::uint8_t> is_binary(static_cast<std::size_t>(block_count(real.rows, block)), 1);
-  parallel_for(block_count(real.rows, block), n_jobs, [&](Index b, int) {
+  parallel_for(block_count(real.rows, block), jobs_for(real.rows * real.cols, n_jobs), [&](Index b, int) {
     bool all = true;
     for (Index r = b * block; r < std::min(real.rows, (b + 1) * block); ++r)
       for (Index w = 0; w < bits.words(); ++w) {
@@ -376,7 +381,7 @@ bool pack_states(MatrixView<const T> real, Bits bits, int n_jobs) {
 template <class T>
 void unpack_states(ConstBits bits, MatrixView<T> real, int n_jobs) {
   constexpr Index block = 64;
-  parallel_for(block_count(real.rows, block), n_jobs, [&](Index b, int) {
+  parallel_for(block_count(real.rows, block), jobs_for(real.rows * real.cols, n_jobs), [&](Index b, int) {
     for (Index r = b * block; r < std::min(real.rows, (b + 1) * block); ++r)
       for (Index j = 0; j < real.cols; ++j)
         real(r, j) = static_cast<T>((bits(j / cpu::word_units, r) >> (j % cpu::word_units)) & 1u);

@@ -50,7 +50,7 @@ class PreparedRows {
     at_least(values_, rows.rows * depth_);
     at_least(words_, rows.rows * block_count(depth_, word_units));
     constexpr Index block = 16;
-    parallel_for(block_count(rows.rows, block), n_jobs, [&](Index b, int) {
+    parallel_for(block_count(rows.rows, block), jobs_for(rows.rows * depth_, n_jobs), [&](Index b, int) {
       for (Index r = b * block; r < std::min(rows.rows, (b + 1) * block); ++r) scan(r);
     });
     Index n_real = 0;
@@ -190,31 +190,32 @@ void propagate(const Layer<T>& layer, const Input& input, Index rows,
   // Few panels: smaller blocks of rows, so that there is work for all threads.
   const Index block = pairs >= 4 ? Scratch::max_rows : Scratch::max_rows / 4;
   const Index row_blocks = block_count(rows, block);
-  parallel_for(row_blocks * pairs, n_jobs, [&](Index task, int worker) {
-    Scratch& own = scratch[static_cast<std::size_t>(worker)];
-    const Index first_row = task / pairs * block;
-    const Index n_rows = std::min(block, rows - first_row);
-    const Index first_panel = task % pairs * Scratch::panels;
-    const Index n_panels = std::min(Scratch::panels, layer.panels() - first_panel);
-    const T* weights = layer.weights + first_panel * panel_units<T>;
-    const auto bit_panels = [&](ConstBits bits) {
-      for (Index p = 0; p < n_panels; ++p)
-        bit_product<T>(weights + p * panel_units<T>, layer.stride, bits, first_row, n_rows, own.tables.data(),
-                       own.sums.data() + p * panel_units<T>, Scratch::stride);
-    };
-    if constexpr (std::is_same_v<Input, ConstBits>) {
-      bit_panels(input);
-    } else {
-      if (input.has_bits()) bit_panels(input.bits());
-      if (input.has_real())
-        detail::real_product<T>(weights, layer.stride, input, first_row, n_rows, n_panels, own.sums.data(),
-                                Scratch::stride);
-    }
-    for (Index p = 0; p < n_panels; ++p)
-      for (Index r = 0; r < n_rows; ++r)
-        epilogue(first_row + r, (first_panel + p) * panel_units<T>,
-                 own.sums.data() + r * Scratch::stride + p * panel_units<T>);
-  });
+  parallel_for(row_blocks * pairs, jobs_for(rows * layer.depth * layer.units, n_jobs),
+               [&](Index task, int worker) {
+                 Scratch& own = scratch[static_cast<std::size_t>(worker)];
+                 const Index first_row = task / pairs * block;
+                 const Index n_rows = std::min(block, rows - first_row);
+                 const Index first_panel = task % pairs * Scratch::panels;
+                 const Index n_panels = std::min(Scratch::panels, layer.panels() - first_panel);
+                 const T* weights = layer.weights + first_panel * panel_units<T>;
+                 const auto bit_panels = [&](ConstBits bits) {
+                   for (Index p = 0; p < n_panels; ++p)
+                     bit_product<T>(weights + p * panel_units<T>, layer.stride, bits, first_row, n_rows,
+                                    own.tables.data(), own.sums.data() + p * panel_units<T>, Scratch::stride);
+                 };
+                 if constexpr (std::is_same_v<Input, ConstBits>) {
+                   bit_panels(input);
+                 } else {
+                   if (input.has_bits()) bit_panels(input.bits());
+                   if (input.has_real())
+                     detail::real_product<T>(weights, layer.stride, input, first_row, n_rows, n_panels,
+                                             own.sums.data(), Scratch::stride);
+                 }
+                 for (Index p = 0; p < n_panels; ++p)
+                   for (Index r = 0; r < n_rows; ++r)
+                     epilogue(first_row + r, (first_panel + p) * panel_units<T>,
+                              own.sums.data() + r * Scratch::stride + p * panel_units<T>);
+               });
 }
 
 }  // namespace thalweg::cpu

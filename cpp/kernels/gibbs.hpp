@@ -162,7 +162,7 @@ struct Phase {
 //   visible (n_visible,), hidden (n_hidden,) v_nj, h_nk
 //
 // in one chain of multiply-adds each. The last `n_extra` phases count in `up` alone: terms of rank one.
-// Columns of `up` beyond n_hidden become zero, up to padded_units(n_hidden).
+// Columns of `up` beyond n_hidden become zero.
 template <class T>
 void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_visible, Index n_hidden,
                       const T* scale, T* up, Index up_stride, T* visible, T* hidden,

@@ -29,6 +29,7 @@ INITIAL_VISIBLE = ("zeros", "base_rates")
 _CENTER_RATE = 0.01  # of the batch's means in the moving averages that are the centres
 _ACTIVITY_RATE = 0.1  # likewise in the hidden units' activity
 _VERBOSE_ROWS = 1000
+_BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -496,11 +497,15 @@ def dense_rows(rows: Any, dtype: Any) -> FloatArray:
 
 
 def moments(X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of every feature; X may be CSR."""
+    """Mean and standard deviation of every feature, in float64; X may be CSR."""
     n = X.shape[0]
     if issparse(X):
         mean = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel() / n
         square = np.asarray(X.multiply(X).sum(axis=0, dtype=np.float64)).ravel() / n
         return mean, np.sqrt(np.maximum(square - mean**2, 0))
     mean = X.mean(axis=0, dtype=np.float64)
-    return mean, X.std(axis=0, dtype=np.float64)
+    square = np.zeros_like(mean)
+    for first in range(0, n, _BLOCK_ROWS):
+        centred = X[first : first + _BLOCK_ROWS] - mean
+        square += np.einsum("ij,ij->j", centred, centred)
+    return mean, np.sqrt(square / n)

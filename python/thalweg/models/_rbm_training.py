@@ -167,8 +167,9 @@ class TrainingMachine(RbmMachine):
         if not phases:
             return super().statistics(phases)
         m, data = self._modifier, phases[0]
-        self.hidden_mean_of_data = data.hidden.mean(axis=0, dtype=np.float64).astype(self.dtype)
-        if isinstance(data.visible, np.ndarray) and (m.visible_center is not None or m.sparsity_cost):
+        if m.visible_center is not None or m.sparsity_cost:
+            assert isinstance(data.visible, np.ndarray)
+            self.hidden_mean_of_data = data.hidden.mean(axis=0, dtype=np.float64).astype(self.dtype)
             self.visible_mean_of_data = data.visible.mean(axis=0, dtype=np.float64).astype(self.dtype)
         if self._samples is not None:
             phases = [self._sampled(p, i) for i, p in enumerate(phases)]
