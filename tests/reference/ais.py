@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reference import gibbs
+from reference import gibbs, rbm
 
 
 def log_density(V: Any, machine: Any, base: Any, t: float) -> Any:
@@ -28,6 +28,17 @@ def log_partition_of_base(machine: Any, base: Any) -> float:
     if "sigma" not in machine:
         return float(np.logaddexp(0, base["visible_bias"]).sum() + uniform_hidden)
     return float(np.log(np.sqrt(2 * np.pi) * base["sigma"]).sum() + uniform_hidden)
+
+
+def hidden_law(machine: Any) -> Any:
+    """All hidden states, and the logs of their unnormalised weights: the visible units summed out."""
+    H, a = rbm.states(len(machine["hidden_bias"])), machine["visible_bias"]
+    drive = H @ machine["weights"]
+    if "sigma" not in machine:
+        return H, H @ machine["hidden_bias"] + np.logaddexp(0, drive + a).sum(axis=1)
+    sigma = machine["sigma"]
+    of_visible = ((drive + a) ** 2 - a**2) / (2 * sigma**2) + np.log(np.sqrt(2 * np.pi) * sigma)
+    return H, H @ machine["hidden_bias"] + of_visible.sum(axis=1)
 
 
 def anneal(V: Any, machine: Any, base: Any, t: Any, draw: Any, dtype: Any = np.float64) -> Any:
