@@ -161,12 +161,12 @@ def test_no_base_model_is_one_of_zeros_and_ones(kind, dtype):
 @every_kind
 def test_bits_do_not_depend_on_threads_or_batching(kind, dtype):
     machine, base = problem(kind, 70, 90, scale=0.3)
-    V, t = draw_base(300, base), np.linspace(0, 1, 12)
+    V, t = draw_base(600, base), np.linspace(0, 1, 8)
     expected = anneal(V, machine, base, t, dtype=dtype)
     for n_jobs in (2, 3):
         for a, b in zip(anneal(V, machine, base, t, dtype=dtype, n_jobs=n_jobs), expected):
             assert_array_equal(a, b)
-    for start, stop in ((0, 1), (1, 12), (12, 40), (40, 300)):
+    for start, stop in ((0, 1), (1, 12), (12, 40), (40, 600)):
         draws = Draws(DRAWS.seed, DRAWS.stream, DRAWS.first_row + start, DRAWS.step)
         for a, b in zip(anneal(V[start:stop], machine, base, t, draws, dtype=dtype), expected):
             assert_array_equal(a, b[start:stop])
@@ -317,8 +317,8 @@ def test_arguments_that_do_not_fit_are_refused(dtype):
 
 @every_kind
 def test_ctrl_c_ends_a_long_run(kind):
-    machine, base = problem(kind, 50, 60, scale=0.1)
-    V, t = draw_base(100, base), np.linspace(0, 1, 100_000)
+    machine, base = problem(kind, 100, 120, scale=0.1)
+    V, t = draw_base(300, base), np.linspace(0, 1, 100_000)
     asked, ended = [], threading.Event()
 
     def interrupt():

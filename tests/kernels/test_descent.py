@@ -78,7 +78,7 @@ def test_momentum_is_no_matter_without_velocities(dtype):
 
 
 def test_bits_do_not_depend_on_threads_or_on_place(dtype):
-    x, v, g = (numbers((1000, 77), dtype, i) for i in range(3))
+    x, v, g = (numbers((8000, 77), dtype, i) for i in range(3))
     kept = [a.copy() for a in (x, v, g)]
     expected = step(x, v, g)
     for a, b in zip((x, v, g), kept):
@@ -93,8 +93,8 @@ def test_bits_do_not_depend_on_threads_or_on_place(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["parameter", "velocity", "gradient"])
 def test_numbers_that_are_not_finite_are_told(where, bad, dtype):
-    for place in (0, 38_499, 76_999):
-        arrays = {name: np.ones((1000, 77), dtype) for name in ("parameter", "velocity", "gradient")}
+    for place in (0, 307_999, 615_999):
+        arrays = {name: np.ones((8000, 77), dtype) for name in ("parameter", "velocity", "gradient")}
         arrays[where].flat[place] = bad
         assert not step(*arrays.values(), n_jobs=2)[2]
 

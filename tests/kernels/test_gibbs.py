@@ -488,7 +488,7 @@ def test_sweeps_are_those_of_the_reference(is_tempered, kind):
 @every_kind
 def test_bits_of_sweeps_do_not_depend_on_batching_steps_or_threads(kind, dtype):
     case = Case(kind, 70, 50, dtype)
-    n = 600
+    n = 1100
     H, t = case.binary(n, 70), case.temperatures(n)
     whole = sweeps(case, H, 6, t=t, n_jobs=1)
     for n_jobs in (2, 3):
@@ -571,8 +571,7 @@ def test_statistics_are_those_of_the_reference(sizes, shape, dtype):
             reference.phase_statistics(absolute, 0, exact_scale),
         ):
             assert_near(found, np.broadcast_to(e, found.shape), size)
-        padded = -(-case.n_hidden * up.itemsize // 128) * 128 // up.itemsize
-        assert_array_equal(up[:, case.n_hidden : padded], 0)
+        assert_array_equal(up[:, case.n_hidden :], 0)
 
 
 @every_dtype
@@ -587,7 +586,7 @@ def test_statistics_of_images_are_those_of_the_reference(density, dtype):
     assert_near(up[:, :500], V.T.astype(np.float64) @ weighed, V.T.astype(np.float64) @ np.abs(weighed))
     assert_near(visible, w.astype(np.float64) @ V, np.abs(w) @ V)
     assert_near(hidden, weighed.sum(axis=0), np.abs(weighed).sum(axis=0))
-    assert_array_equal(up[:, 500:512], 0)
+    assert_array_equal(up[:, 500:], 0)
 
 
 @every_dtype
@@ -602,7 +601,7 @@ def test_bits_of_statistics_do_not_depend_on_threads_or_on_phases(dtype):
     expected = statistics(case, [first, second], n_jobs=1)
     for phases, n_jobs in (([first, second], 2), ([first, second], 3), ([both], 2)):
         for a, b in zip(statistics(case, phases, n_jobs=n_jobs), expected):
-            assert_array_equal(a[..., :70], b[..., :70])
+            assert_array_equal(a, b)
 
 
 @every_dtype
@@ -613,7 +612,7 @@ def test_statistics_of_bits_are_those_of_zeros_and_ones(density, dtype):
     (phase,) = phases_of(case, (90,))
     real, bits = (statistics(case, [changed(phase, visible=v)]) for v in (V, as_bits(V)))
     for a, b in zip(real, bits):
-        assert_array_equal(a[..., :40], b[..., :40])
+        assert_array_equal(a, b)
 
 
 @every_dtype
@@ -641,7 +640,7 @@ def test_extra_phases_count_in_the_weights_alone(dtype):
     up, _, _ = statistics(case, phases)
     for n_extra in (1, 2, 3):
         with_extra = statistics(case, phases, n_extra)
-        assert_array_equal(with_extra[0][:, :20], up[:, :20])
+        assert_array_equal(with_extra[0], up)
         _, visible, hidden = statistics(case, phases[: 3 - n_extra])
         assert_array_equal(with_extra[1], visible)
         assert_array_equal(with_extra[2], hidden)
@@ -722,7 +721,7 @@ def test_no_rows_are_no_work(kind, dtype):
     empty = Phase(visible, case.empty(0, 5), case.empty(0))
     for phases in ([], [empty], [empty, empty]):
         up, v, h = statistics(case, phases)
-        assert_array_equal(up[:, :5], 0)
+        assert_array_equal(up, 0)
         assert_array_equal(v, 0)
         assert_array_equal(h, 0)
 
@@ -733,7 +732,7 @@ def test_an_empty_phase_among_others_changes_nothing(dtype):
     empty = Phase(case.visible(0), case.empty(0, 5), case.empty(0))
     first, second = phases_of(case, (20, 30))
     for a, b in zip(statistics(case, [first, empty, second]), statistics(case, [first, second])):
-        assert_array_equal(a[..., :5], b[..., :5])
+        assert_array_equal(a, b)
 
 
 def hidden_arguments(case: Case) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+// A step with momentum and weight decay on a parameter of 500 x 784, and on one too large for the caches.
+#include "kernels/descent.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "random_data.hpp"
+
+namespace {
+
+using thalweg::Index;
+using thalweg::MatrixView;
+
+constexpr int threads = 2;
+
+template <class T>
+void momentum_step(benchmark::State& state) {
+  const Index rows = state.range(0), cols = 784;
+  const auto n = static_cast<std::size_t>(rows * cols);
+  const auto gradient = thalweg::bench::normals<T>(rows * cols, 0);
+  auto x = thalweg::bench::normals<T>(rows * cols, 1);
+  std::vector<T> velocity(n, T(0.5));
+  const T rate = T(0.01), momentum = T(0.9), decay = T(0.0001);
+  const auto run = [&] {
+    const MatrixView<T> parameter(x.data(), rows, cols), v(velocity.data(), rows, cols);
+    return thalweg::momentum_step<T>(parameter, v, {gradient.data(), rows, cols}, rate, momentum, decay,
+                                     parameter, v, threads);
+  };
+  const auto before = x;
+  if (!run()) return state.SkipWithError("says that a number is not finite");
+  for (std::size_t i = 0; i < n; i += 997) {
+    const T expected = before[i] + momentum * T(0.5) + rate * (gradient[i] - decay * before[i]);
+    if (!(std::abs(x[i] - expected) <= 8 * std::numeric_limits<T>::epsilon() * (1 + std::abs(expected))))
+      return state.SkipWithError("differs from the formula");
+  }
+  for (auto _ : state) {
+    bool is_finite = run();
+    benchmark::DoNotOptimize(is_finite);
+  }
+  // Three arrays are read, two written.
+  state.SetBytesProcessed(state.iterations() * 5 * rows * cols * static_cast<Index>(sizeof(T)));
+}
+
+BENCHMARK(momentum_step<float>)->Name("descent/momentum_step/float32")->Arg(500)->Arg(20000)->UseRealTime();
+BENCHMARK(momentum_step<double>)->Name("descent/momentum_step/float64")->Arg(500)->Arg(20000)->UseRealTime();
+
+}  // namespace
