@@ -4,8 +4,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
