@@ -41,6 +41,8 @@ void visible(const BoundRbm<T>& rbm, const Maybe<T>& real, const std::optional<W
   const auto given = states_view<T>(real, given_bits, view.n_hidden, "hidden");
   const Index rows = rows_of(given);
   const auto tempering = tempering_view<T>(t, base_bias, base_sigma, rows, view.n_visible);
+  require(view.sigma == nullptr || !bits, "bits: expected None for Gaussian visible units");
+  require(view.sigma != nullptr || !drawn, "drawn: expected None for Bernoulli visible units");
   Activation<T> out;
   out.mean = output_view<T>(mean, rows, view.n_visible, "mean");
   if (bits) out.bits = bits_view(*bits, rows, view.n_visible, "bits");
@@ -58,6 +60,7 @@ void sweeps(const BoundRbm<T>& rbm, WordArray& hidden, std::optional<WordArray> 
   const auto view = rbm.view();
   const Bits h = bits_view(hidden, -1, view.n_hidden, "hidden");
   const bool is_gaussian = view.sigma != nullptr;
+  require(n_sweeps >= 1, "n_sweeps: expected a number >= 1, got ", n_sweeps);
   require(visible.has_value() != is_gaussian && visible_real.has_value() == is_gaussian, "visible: expected ",
           is_gaussian ? "real numbers" : "bits");
   Bits v;

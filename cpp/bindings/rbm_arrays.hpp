@@ -28,6 +28,10 @@ inline ConstBits const_bits_view(const WordArray& a, Index units, const char* na
   const auto words = matrix(a, name);
   require(words.rows == (units + 31) / 32, name, ": expected ", (units + 31) / 32, " words a row, got shape ",
           shape_text(a));
+  if (units % 32 != 0)
+    for (Index r = 0; r < words.cols; ++r)
+      require(words(words.rows - 1, r) >> (units % 32) == 0, name, ": expected no bits beyond ", units,
+              " units, got some in row ", r);
   return {words.data, words.cols, units, words.stride};
 }
 
@@ -86,9 +90,9 @@ struct BoundRbm {
   void check() const {
     require_ndim(visible_bias, 1, "visible_bias");
     require_ndim(hidden_bias, 1, "hidden_bias");
-    const auto rbm = view();
     require_ndim(up, 2, "up");
     require_ndim(down, 2, "down");
+    const auto rbm = view();
     require(up.shape(0) == rbm.n_visible && rbm.up_stride >= padded_units<T>(rbm.n_hidden),
             "up: expected shape (", rbm.n_visible, ", at least ", padded_units<T>(rbm.n_hidden), "), got ",
             shape_text(up));
@@ -111,7 +115,8 @@ Tempering<T> tempering_view(const Maybe<T>& t, const Maybe<T>& base_bias, const 
 }
 
 inline Draw make_draw(std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row, std::uint32_t step) {
-  require(stream + 1 < (1u << 16), "stream: expected a number below 65535, got ", stream);
+  require(stream < (1u << 16) - 1, "stream: expected a number below 65535, got ", stream);
+  require(first_row < (std::uint64_t{1} << 48), "first_row: expected a number below 2^48, got ", first_row);
   return {seed, stream, first_row, step};
 }
 

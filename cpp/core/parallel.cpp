@@ -108,6 +108,7 @@ int thread_count(int n_jobs) noexcept {
 
 void parallel_for(Index n_blocks, int n_jobs, const std::function<void(Index, int)>& body) {
   if (n_blocks <= 0) return;
+  poll_interrupt();  // on a busy machine others may take all blocks of many short regions
   const int n_threads = static_cast<int>(std::min<Index>(thread_count(n_jobs), n_blocks));
   Region region;
   Region* const outer_region = current_region;

@@ -327,7 +327,7 @@ void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_v
           visible[first_unit + j] = sum;
           T* row = up + (first_unit + j) * up_stride;
           std::fill(row + padded_units<T>(n_hidden), row + up_stride, T(0));
-      if (scale != nullptr)
+          if (scale != nullptr)
             for (Index k = 0; k < n_hidden; ++k) row[k] *= scale[first_unit + j];
         }
       });

@@ -262,7 +262,8 @@ class RbmMachine:
         key = (draws.seed, draws.stream, draws.step, n * self.n_visible, draws.first_row)
         if base_sigma is None:
             rates = ops.sigmoid(base_bias.astype(np.float64))
-            return (_rng.uniform(*key).reshape(shape) < rates).astype(self.dtype)
+            drawn: FloatArray = (_rng.uniform(*key).reshape(shape) < rates).astype(self.dtype)
+            return drawn
         normal = _rng.normals(*key).reshape(shape)
         rows: FloatArray = (base_bias + base_sigma * normal).astype(self.dtype)
         return rows

@@ -393,7 +393,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         check_is_fitted(self, "components_")
         tensors = {name: getattr(self, name) for name in _PLAIN}
         if hasattr(self, "sigma_"):
-            tensors["sigma_"] = self.sigma_
+            tensors |= {"sigma_": self.sigma_, "_log_sigma": self._log_sigma}
             tensors["_least_sigma"] = np.array([self._least_sigma])
         tensors.update({f"loss.{name}": value for name, value in self._loss_state.items()})
         tensors.update({f"velocity.{name}": value for name, value in self._velocities().items()})
@@ -413,7 +413,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         state: dict[str, Any] = {name: held[name] for name in _PLAIN}
         state.update({name: values[name] for name in _VALUES})
         if "sigma_" in held:
-            state["sigma_"], state["_least_sigma"] = held["sigma_"], float(held["_least_sigma"][0])
+            state |= {"sigma_": held["sigma_"], "_log_sigma": held["_log_sigma"]}
+            state["_least_sigma"] = float(held["_least_sigma"][0])
         state["_loss_state"] = _with_prefix(held, "loss.")
         state["_velocity"] = _with_prefix(held, "velocity.") or None
         centers = _with_prefix(held, "centers.")

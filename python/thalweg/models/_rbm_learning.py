@@ -264,9 +264,8 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
     @contextmanager
     def _training(self) -> Iterator[None]:
         """The parameters in the layouts of the kernels, for as long as steps are made."""
-        sigma = getattr(self, "sigma_", None)
         parameters = RbmParameters.of(
-            self.components_, self.intercept_visible_, self.intercept_hidden_, sigma
+            self.components_, self.intercept_visible_, self.intercept_hidden_, self._held_log_sigma()
         )
         velocity = self._held_velocity(parameters)
         self._workshop = Workshop(
@@ -376,9 +375,9 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
     def _step(self, X: FloatArray, rate: float) -> _Step:
         """One step from a batch; the estimator does not change."""
         workshop = self._workshop
-        machine = self._machine_of(workshop.parameters)
         draws = Draws(self._seed, 0, self._n_seen, self.n_steps_)
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
+            machine = self._machine_of(workshop.parameters)
             gradient, state = workshop.loss.gradient(machine, X, self._loss_state, draws, rate)
             self._bound(gradient)
             parameters, velocity, is_finite = self._move(gradient, rate)
@@ -467,8 +466,8 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             **step.values,
             **more,
         }
-        if step.parameters.sigma is not None:
-            attributes["sigma_"] = step.parameters.sigma
+        if step.parameters.log_sigma is not None:
+            attributes |= {"sigma_": step.parameters.sigma, "_log_sigma": step.parameters.log_sigma.copy()}
         self.__dict__.update(attributes)
 
     def _held_velocity(self, parameters: RbmParameters) -> RbmParameters | None:
@@ -479,6 +478,10 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         for name, value in (self._velocity or {}).items():
             getattr(velocity, name)[...] = value
         return velocity
+
+    def _held_log_sigma(self) -> FloatArray | None:
+        """Of the sigma that is held, for Gaussian visible units."""
+        return None
 
     def _visible_rows(self, X: Any, *, reset: bool = False) -> Any:
         """X checked, as an array or as CSR."""
@@ -497,15 +500,14 @@ def dense_rows(rows: Any, dtype: Any) -> FloatArray:
 
 
 def moments(X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of every feature, in float64; X may be CSR."""
+    """Mean and standard deviation of every feature, in float64; the same bits for an array and for CSR."""
     n = X.shape[0]
-    if issparse(X):
-        mean = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel() / n
-        square = np.asarray(X.multiply(X).sum(axis=0, dtype=np.float64)).ravel() / n
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
-    mean = X.mean(axis=0, dtype=np.float64)
-    square = np.zeros_like(mean)
-    for first in range(0, n, _BLOCK_ROWS):
-        centred = X[first : first + _BLOCK_ROWS] - mean
+    blocks = [slice(first, first + _BLOCK_ROWS) for first in range(0, n, _BLOCK_ROWS)]
+    total, square = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for block in blocks:
+        total += dense_rows(X[block], X.dtype).sum(axis=0, dtype=np.float64)
+    mean = total / n
+    for block in blocks:
+        centred = dense_rows(X[block], X.dtype) - mean
         square += np.einsum("ij,ij->j", centred, centred)
     return mean, np.sqrt(square / n)

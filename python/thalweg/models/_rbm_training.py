@@ -31,16 +31,19 @@ class RbmParameters:
 
     @classmethod
     def of(
-        cls, weights: FloatArray, visible_bias: FloatArray, hidden_bias: FloatArray, sigma: FloatArray | None
+        cls,
+        weights: FloatArray,
+        visible_bias: FloatArray,
+        hidden_bias: FloatArray,
+        log_sigma: FloatArray | None,
     ) -> RbmParameters:
         """Of weights (n_hidden, n_visible)."""
         n_hidden, n_visible = weights.shape
-        made = cls.empty(n_visible, n_hidden, weights.dtype, sigma is not None)
+        made = cls.empty(n_visible, n_hidden, weights.dtype, log_sigma is not None)
         made.down[:, :n_visible] = weights
         _cpu.transpose(made.down[:, :n_visible], None, made.up, 1)
         made.visible_bias[:], made.hidden_bias[:] = visible_bias, hidden_bias
-        if sigma is not None:
-            made.log_sigma = np.log(sigma)
+        made.log_sigma = None if log_sigma is None else log_sigma.copy()
         return made
 
     @classmethod

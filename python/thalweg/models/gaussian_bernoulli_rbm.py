@@ -195,6 +195,7 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
     _LOSSES = ("cd", "pcd", "fpcd", "pt", "nce", "score_matching")
 
     sigma_: FloatArray
+    _log_sigma: FloatArray
     _least_sigma: float
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -241,8 +242,16 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         return {
             "intercept_visible_": bias.astype(dtype),
             "sigma_": sigma.astype(dtype),
+            "_log_sigma": np.log(sigma.astype(dtype)),
             "_least_sigma": min(least, float(sigma.min())),
         }
+
+    def _held_log_sigma(self) -> FloatArray:
+        # log(exp(x)) is not always x: the logarithm is held too, unless somebody has set sigma_ meanwhile.
+        if np.array_equal(np.exp(self._log_sigma), self.sigma_):
+            return self._log_sigma
+        log_sigma: FloatArray = np.log(np.asarray(self.sigma_, self.components_.dtype))
+        return log_sigma
 
     def _more_rates(self, rate: float) -> dict[str, tuple[float, float]]:
         if not self.learn_sigma:
