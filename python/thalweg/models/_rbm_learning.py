@@ -256,6 +256,20 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             _activity=np.full(self.n_components, 0.5, dtype),
             **self._start_visible(mean, deviation, dtype),
         )
+        if self.centering:
+            self._start_centred()
+
+    def _start_centred(self) -> None:
+        """Biases such that the weights do nothing at the centres."""
+        visible, hidden = self._mean.copy(), np.full(self.n_components, 0.5, self._mean.dtype)
+        sigma = getattr(self, "sigma_", None)
+        scaled = visible if sigma is None else visible / np.square(sigma)
+        with one_blas_thread:
+            self.__dict__.update(
+                _centers=(visible, hidden),
+                intercept_hidden_=self.intercept_hidden_ - self.components_ @ scaled,
+                intercept_visible_=self.intercept_visible_ - hidden @ self.components_,
+            )
 
     def _start_visible(self, mean: NDArray[Any], deviation: NDArray[Any], dtype: Any) -> dict[str, Any]:
         """The visible units' own parameters before the first step."""
