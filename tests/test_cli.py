@@ -19,6 +19,7 @@ import pytest
 import scipy.sparse
 from PIL import Image
 
+from command_line import complaint, photograph
 from thalweg import SparseCoder, datasets
 from thalweg.cli import learn_sparse_coding as learn
 from thalweg.cli import main, page, patch_model, photographs, run, targets
@@ -33,19 +34,6 @@ SMALL = [
     *("--patch-size", "4", "--n-components", "20", "--n-patches", "300"),
     *("--batch-size", "50", "--epochs", "4", "--quiet"),
 ]
-
-
-def photograph(seed: int, shape: tuple[int, ...] = (40, 56, 3)) -> Image.Image:
-    """Smooth blobs with edges."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    total = np.zeros(shape)
-    for _ in range(12):
-        angle, offset = rng.uniform(0, np.pi), rng.uniform(-20, 60)
-        side = np.cos(angle) * x + np.sin(angle) * y > offset
-        total += side.reshape(shape[:2] + (1,) * (len(shape) - 2)) * rng.normal(size=shape[2:])
-    total = (total - total.min()) / np.ptp(total)
-    return Image.fromarray((255 * total).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +59,6 @@ def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def state(out: Path) -> dict[str, np.ndarray]:
     return PatchModel.load(out / "model.safetensors").learner._get_state()[0]
-
-
-def complaint(capsys: pytest.CaptureFixture[str], arguments: list[object]) -> str:
-    """The one line that a command ends with, in exit code 2."""
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("thalweg: ")
-    return lines[0]
 
 
 def test_learning_leaves_all_results(finished: Path) -> None:

@@ -18,6 +18,7 @@ from ._check import one_of, whole_number
 
 __all__ = [
     "find_images",
+    "is_mnist_folder",
     "iter_images",
     "load_images",
     "load_mnist",
@@ -32,6 +33,8 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.Dec
 
 _N_CLASSES = 10
 _SIDE = 28
+_PREFIXES = {"train": "train", "test": "t10k"}
+_KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 _IMAGES_MAGIC = 2051
 _LABELS_MAGIC = 2049
 _CHUNK = 1 << 20
@@ -241,6 +244,32 @@ def _deep_gray(image: Image.Image, is_png: bool) -> NDArray[np.float64]:
     return scaled
 
 
+def is_mnist_folder(path: Any) -> bool:
+    """Whether a path is a folder with any of the IDX files that `load_mnist` reads.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from thalweg.datasets import is_mnist_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     before = is_mnist_folder(folder)
+    ...     pathlib.Path(folder, "train-images-idx3-ubyte.gz").touch()
+    ...     before, is_mnist_folder(folder)
+    (False, True)
+    """
+    folder = Path(path)
+    names = [f"{prefix}-{kind}" for prefix in _PREFIXES.values() for kind in _KINDS]
+    return any((folder / f"{name}{end}").is_file() for name in names for end in ("", ".gz"))
+
+
 def load_mnist(
     root: Any = None, *, split: str = "train", dtype: Any = np.float32
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -287,9 +316,7 @@ def load_mnist(
     folder = Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"root: {folder} is not a folder")
-    prefix = "train" if split == "train" else "t10k"
-    image_file = _idx_file(folder, f"{prefix}-images-idx3-ubyte")
-    label_file = _idx_file(folder, f"{prefix}-labels-idx1-ubyte")
+    image_file, label_file = (_idx_file(folder, f"{_PREFIXES[split]}-{kind}") for kind in _KINDS)
     pixels = _read_idx(image_file, _IMAGES_MAGIC, (_SIDE, _SIDE))
     labels = _read_idx(label_file, _LABELS_MAGIC, ())
     if len(pixels) != len(labels):

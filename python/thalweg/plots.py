@@ -450,8 +450,8 @@ def plot_chains(
         raise ValueError(f"limits: expected black below white, got {low:g} and {high:g}")
     shades = np.clip((images - low) / (high - low), 0.0, 1.0)
     border = max(1, width // 10)
-    mosaic = _tiled(shades.reshape(-1, height, width, 1), n_times, border, fill=0.5)
-    figure = _figure(8.0, 8.0 * mosaic.shape[0] / mosaic.shape[1] + (0.9 if title else 0.6), dark)
+    mosaic = _tiled(shades.reshape(-1, height, width, 1), n_times, border, fill=np.nan)  # paper shows through
+    figure = _figure(8.0, 7.75 * mosaic.shape[0] / mosaic.shape[1] + (0.8 if title else 0.5), dark)
     axes = figure.add_subplot()
     axes.imshow(mosaic, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     centres = border + np.arange(n_times) * (width + border) + (width - 1) / 2

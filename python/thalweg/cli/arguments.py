@@ -10,10 +10,14 @@ from typing import Any
 from .. import __version__
 from ..energies.sparse_coding import PENALTIES
 from .codes import encode, reconstruct
+from .learn_rbm import BERNOULLI_DEFAULTS, GAUSSIAN_DEFAULTS, learn_gaussian_rbm, learn_rbm
 from .learn_sparse_coding import DEFAULTS, learn_sparse_coding
+from .rbm_data import BINARIZE
 from .show import info, show
 
-_RESUME = "go on with the run in --out, with its options and photographs; --epochs may be raised"
+_IMAGES = "PNG, JPEG or TIFF files, or folders"
+_KEPT = "Ctrl-C keeps what was learnt, and --resume goes on."
+_LOSSES = ("cd", "pcd", "fpcd", "pt", "nce")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,26 +38,83 @@ def parser() -> argparse.ArgumentParser:
 def _add_learn(commands: Any) -> None:
     learn = commands.add_parser("learn", help="learn a model", description="Learn a model.")
     models = learn.add_subparsers(title="models", dest="model", required=True)
+    _add_sparse_coding(models)
+    _add_rbm(models)
+    _add_gaussian_rbm(models)
+
+
+def _add_sparse_coding(models: Any) -> None:
     words = "learn a dictionary from photographs"
     p = models.add_parser(
         "sparse-coding",
         help=words,
-        description=f"{words.capitalize()}: random patches, whitened, then online dictionary learning. "
-        "Leaves model.safetensors, atoms.png, metrics.json and report.html in the folder --out. "
-        "Ctrl-C keeps what was learnt, and --resume goes on.",
+        description=f"{_sentence(words)}: random patches, whitened, then online dictionary learning. "
+        f"Leaves model.safetensors, atoms.png, metrics.json and report.html in the folder --out. {_KEPT}",
     )
-    p.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="PHOTO",
-        help="PNG, JPEG or TIFF files, or folders; none: sample photographs",
+    _add_inputs(p, "PHOTO", f"{_IMAGES}; none: sample photographs")
+    _add_folder(p, "photographs")
+    _add_options(p)
+    _add_course(p)
+    p.set_defaults(run=learn_sparse_coding)
+
+
+def _add_rbm(models: Any) -> None:
+    words = "learn a Bernoulli restricted Boltzmann machine from images"
+    p = models.add_parser(
+        "rbm",
+        help=words,
+        description=f"{_sentence(words)}: digits, or gray patches of images. Leaves model.safetensors, "
+        "filters.png, samples.png, metrics.json and report.html, with likelihoods, in the folder --out. "
+        f"{_KEPT}",
     )
+    _add_inputs(p, "IMAGE", f"{_IMAGES}, or a folder with MNIST's files; none: scikit-learn's digits")
+    _add_folder(p, "images")
+    add = _adder(p, BERNOULLI_DEFAULTS)
+    _add_machine_options(add, _LOSSES)
+    add("binarize", "gray pixels as they are, cut at 1/2, or drawn once as 0 or 1", choices=BINARIZE)
+    _add_patch_options(add)
+    _add_course(p)
+    p.set_defaults(run=learn_rbm)
+
+
+def _add_gaussian_rbm(models: Any) -> None:
+    words = "learn a Gaussian-Bernoulli restricted Boltzmann machine from photographs"
+    p = models.add_parser(
+        "gaussian-rbm",
+        help=words,
+        description=f"{_sentence(words)}: patches without their mean, ZCA-whitened. Leaves "
+        "model.safetensors, filters.png, samples.png, metrics.json and report.html, with likelihoods, in "
+        f"the folder --out. {_KEPT}",
+    )
+    _add_inputs(p, "PHOTO", f"{_IMAGES}; none: sample photographs")
+    _add_folder(p, "photographs")
+    add = _adder(p, {"photographs": GAUSSIAN_DEFAULTS})
+    _add_machine_options(add, (*_LOSSES, "score_matching"))
+    _add_sigma_options(add)
+    _add_patch_options(add)
+    add("whitening_eps", "regularisation of the whitening, in mean eigenvalues", type=_number(0), metavar="E")
+    _add_course(p)
+    p.set_defaults(run=learn_gaussian_rbm)
+
+
+def _add_inputs(p: argparse.ArgumentParser, metavar: str, words: str) -> None:
+    p.add_argument("inputs", nargs="*", metavar=metavar, help=words)
+
+
+def _add_folder(p: argparse.ArgumentParser, inputs: str) -> None:
     p.add_argument("--out", default="run", help="folder for the results (default: run)")
-    p.add_argument("--resume", action="store_true", help=_RESUME)
+    p.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"go on with the run in --out, with its options and {inputs}; --epochs may be raised",
+    )
     p.add_argument(
         "--overwrite", action="store_true", help="start anew where --out holds a run, and replace it"
     )
-    _add_options(p)
+
+
+def _add_course(p: argparse.ArgumentParser) -> None:
+    """What does not change the learnt numbers."""
     p.add_argument(
         "--checkpoint-every",
         type=_number(0),
@@ -63,18 +124,74 @@ def _add_learn(commands: Any) -> None:
     )
     _add_threads(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
-    p.set_defaults(run=learn_sparse_coding)
+
+
+def _adder(p: argparse.ArgumentParser, defaults: dict[str, dict[str, Any]]) -> Callable[..., None]:
+    """Adds an option that decides the learnt numbers, with its default for each kind of data.
+
+    None stands for the default, so that --resume sees what was given.
+    """
+
+    def add(name: str, words: str, **kind: Any) -> None:
+        known = {data: of_data[name] for data, of_data in defaults.items() if name in of_data}
+        values = dict.fromkeys(map(_default_in_words, known.values()))
+        told = ", ".join(values) if len(values) == 1 else ", ".join(f"{v} for {k}" for k, v in known.items())
+        flag = "--" + name.replace("_", "-")
+        p.add_argument(flag, dest=name, default=None, help=f"{words} (default: {told})", **kind)
+
+    return add
+
+
+def _default_in_words(value: Any) -> str:
+    if value is None:
+        return "none"
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _add_machine_options(add: Callable[..., None], losses: tuple[str, ...]) -> None:
+    switch = argparse.BooleanOptionalAction
+    add("n_components", "number of hidden units", type=_integer(1), metavar="N")
+    add("loss", "what training lowers", choices=losses)
+    add("learning_rate", "step size", type=_number(0), metavar="R")
+    add("schedule", "how the step size falls", choices=("constant", "linear", "inverse"))
+    add("momentum", "share of the last step that is made again", type=_number(0), metavar="M")
+    add("l2", "weight decay", type=_number(0), metavar="W")
+    add("batch_size", "rows in a step", type=_integer(1), metavar="N")
+    add("epochs", "passes over the rows", type=_integer(1), metavar="N")
+    add("n_gibbs_steps", "sweeps of the chains in a step", type=_integer(1), metavar="K")
+    add("n_chains", "chains that are kept (none: as many as rows in a step)", type=_integer(1), metavar="N")
+    add("n_temperatures", "temperatures of the chains, for --loss pt", type=_integer(2), metavar="N")
+    add("centering", "whether units are centred, which conditions the gradient", action=switch)
+    add("sample_hidden", "whether the gradient takes drawn hidden units, not probabilities", action=switch)
+    add("sparsity_target", "how often a hidden unit should be on", type=_share, metavar="P")
+    add("sparsity_cost", "weight of that wish", type=_number(0), metavar="W")
+    add("max_grad_norm", "longer gradients are shortened to this", type=_number(0), metavar="G")
+    add("init_visible", "visible biases at the start", choices=("zeros", "base_rates"))
+    add("seed", "seed of all that is random", type=_integer(0), metavar="N")
+    add("dtype", "precision", choices=("float32", "float64"))
+    add(
+        "ais_temperatures",
+        "temperatures of the annealing that estimates the likelihood",
+        type=_integer(2),
+        metavar="N",
+    )
+
+
+def _add_sigma_options(add: Callable[..., None]) -> None:
+    add("init_sigma", "noise of the pixels at the start (none: from the data)", type=_number(0), metavar="S")
+    add("sigma_type", "one noise for each pixel, or one for all", choices=("diagonal", "scalar"))
+    add("learn_sigma", "whether the noise is learnt", action=argparse.BooleanOptionalAction)
+    add("sigma_learning_rate", "its step size (none: as the others)", type=_number(0), metavar="R")
+
+
+def _add_patch_options(add: Callable[..., None]) -> None:
+    add("patch_size", "side of a patch in pixels", type=_integer(1), metavar="N")
+    add("n_patches", "number of patches to learn from", type=_integer(2), metavar="N")
+    add("max_side", "larger images are shrunk to this, in pixels", type=_integer(1), metavar="N")
 
 
 def _add_options(p: argparse.ArgumentParser) -> None:
-    """What decides the learnt numbers. None stands for `DEFAULTS`, so that --resume sees what was given."""
-
-    def add(name: str, words: str, **kind: Any) -> None:
-        default = DEFAULTS[name]
-        p.add_argument(
-            "--" + name.replace("_", "-"), default=None, help=f"{words} (default: {default})", **kind
-        )
-
+    add = _adder(p, {"photographs": DEFAULTS})
     add("patch_size", "side of a patch in pixels", type=_integer(1), metavar="N")
     add("n_components", "number of atoms", type=_integer(1), metavar="N")
     add("alpha", "weight of the penalty: larger is sparser", type=_number(0), metavar="A")
@@ -101,8 +218,7 @@ def _add_encode(commands: Any) -> None:
     p = commands.add_parser(
         "encode",
         help=words,
-        description=f"{words.capitalize()} as .npz, with the patch grid; scipy.sparse.load_npz "
-        "reads them too.",
+        description=f"{_sentence(words)} as .npz, with the patch grid; scipy.sparse.load_npz reads them too.",
     )
     p.add_argument("model", metavar="MODEL", help="model.safetensors of `thalweg learn sparse-coding`")
     p.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or TIFF files, or folders")
@@ -125,7 +241,7 @@ def _add_reconstruct(commands: Any) -> None:
     p = commands.add_parser(
         "reconstruct",
         help=words,
-        description=f"{words.capitalize()}, as PNG, with the peak signal-to-noise ratio where the "
+        description=f"{_sentence(words)}, as PNG, with the peak signal-to-noise ratio where the "
         "original is still there.",
     )
     p.add_argument("codes", metavar="CODES", help="file of `thalweg encode`")
@@ -135,11 +251,15 @@ def _add_reconstruct(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    words = "a picture of a model's atoms, and a summary"
-    p = commands.add_parser("show", help=words, description=f"{words.capitalize()}.")
-    p.add_argument("model", metavar="MODEL", help="model.safetensors of `thalweg learn sparse-coding`")
-    p.add_argument("--out", default="atoms.png", help="file for the picture (default: atoms.png)")
+    words = "a picture of a model's atoms or filters, and a summary"
+    p = commands.add_parser("show", help=words, description=f"{_sentence(words)}.")
+    p.add_argument("model", metavar="MODEL", help="model.safetensors of `thalweg learn`")
+    p.add_argument("--out", help="file for the picture (default: atoms.png or filters.png)")
     p.set_defaults(run=show)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _add_threads(p: argparse.ArgumentParser) -> None:
@@ -157,6 +277,13 @@ def _integer(minimum: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _share(text: str) -> float:
+    value = _number(0)(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value
 
 
 def _number(minimum: float) -> Callable[[str], float]:

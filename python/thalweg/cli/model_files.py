@@ -8,7 +8,12 @@ from typing import Any
 from ..persistence import load_model_and_extra
 
 # What a file names as its job, and the command that learns such models.
-COMMANDS = {"sparse-coding of photographs": "sparse-coding"}
+COMMANDS = {"sparse-coding of photographs": "sparse-coding", "rbm": "rbm", "gaussian-rbm": "gaussian-rbm"}
+
+
+def job_of(path: Path) -> Any:
+    """The job that a file names, or None."""
+    return load_model_and_extra(path)[1].get("job")
 
 
 class OtherModel(ValueError):

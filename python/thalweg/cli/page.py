@@ -29,6 +29,7 @@ p { margin: .2rem 0 .9rem; color: var(--faint); max-width: 72ch; }
 .tile, section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tile { padding: .7rem .9rem; }
 .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.tile small { font-size: .85rem; font-weight: normal; white-space: nowrap; }
 .tile span { color: var(--faint); font-size: .85rem; }
 section { padding: 1.1rem 1.2rem 1.2rem; margin: 1rem 0; break-inside: avoid; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
@@ -40,6 +41,7 @@ figcaption { color: var(--faint); font-size: .85rem; padding-top: .3rem; overflo
 table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 td { border-top: 1px solid var(--line); padding: .3rem .6rem .3rem 0; vertical-align: top;
   overflow-wrap: anywhere; }
+th { text-align: left; font-weight: normal; color: var(--faint); padding: 0 .6rem .3rem 0; }
 td:first-child { color: var(--faint); width: 14rem; }
 @media print { body { background: #fff; } main { max-width: none; padding: 0; }
   .tile, section { border-color: #ccc; } }

@@ -37,7 +37,12 @@ def jpeg(image: Image.Image) -> bytes:
 
 def atoms_png(atoms: NDArray[Any]) -> bytes:
     """A grid of atoms (n_atoms, channels, height, width), every pixel a square of several."""
-    picture = image_from(filter_mosaic(atoms))
+    return mosaic_png(filter_mosaic(atoms))
+
+
+def mosaic_png(mosaic: NDArray[Any]) -> bytes:
+    """A mosaic of small pictures, every pixel a square of several."""
+    picture = image_from(mosaic)
     factor = max(1, round(_PIXELS_ACROSS / picture.width))
     return png(picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST))
 

@@ -111,6 +111,10 @@ def learn(job: Job[M, D], args: argparse.Namespace) -> int:
     return 130 if interrupted else 0
 
 
+def flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
 def note_data(run: dict[str, Any], rows: NDArray[Any], inputs: str) -> None:
     """Keeps a digest of what is learnt from; ValueError where a run would go on with something else."""
     digest = hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
@@ -146,10 +150,9 @@ def _model_to_resume(job: Job[M, D], out: Path, given: dict[str, Any], paths: li
     model = job.load(path)
     options = model.run["options"]
     for name, value in given.items():
-        if value != options[name] and name != "epochs":
-            flag = "--" + name.replace("_", "-")
+        if value != options.get(name) and name != "epochs":
             raise ValueError(
-                f"{flag} {value}: the run in {out} was begun with {options[name]}; leave it out, "
+                f"{flag(name)} {value}: the run in {out} was begun with {options.get(name)}; leave it out, "
                 "or learn into another folder"
             )
     if paths and not job.is_begun_with(model, paths):

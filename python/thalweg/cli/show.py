@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -11,21 +12,36 @@ import sklearn
 from .. import __version__
 from .._native import available_levels, cpu
 from ..persistence import write_bytes
+from ..plots import filter_mosaic
+from .model_files import job_of
 from .patch_model import PatchModel
-from .pictures import atoms_png
+from .pictures import atoms_png, mosaic_png
+from .rbm_data import DIGITS, IMAGES
+from .rbm_model import BERNOULLI, GAUSSIAN, RbmModel
 from .targets import writable_file
 
 
 def show(args: argparse.Namespace) -> int:
-    """Writes a picture of the atoms and prints what the model is; the exit code."""
-    model = PatchModel.load(Path(args.model))
+    """Writes a picture of the atoms or filters and prints what the model is; the exit code."""
+    path = Path(args.model)
+    job = job_of(path)
+    if job in (BERNOULLI, GAUSSIAN):
+        picture, lines = _show_rbm(path, job, args.out)
+    else:
+        picture, lines = _show_atoms(path, args.out)
+    _print_table({**lines, "picture": str(picture)})
+    return 0
+
+
+def _show_atoms(path: Path, target: str | None) -> tuple[Path, dict[str, str]]:
+    model = PatchModel.load(path)
     learner, run = model.learner, model.run
-    out = writable_file(args.out)
+    out = writable_file(target or "atoms.png")
     write_bytes(out, atoms_png(model.atoms()))
     count, (height, width) = len(learner.components_), model.patch_size
     kind = "colour" if model.channels == 3 else "gray"
     photographs = run["photographs"]
-    lines = {
+    return out, {
         "model": type(learner).__name__,
         "atoms": f"{count} of {height} x {width} pixels, {kind}, {model.dtype}",
         "penalty": f"{learner.penalty}, alpha {learner.alpha:g}",
@@ -35,15 +51,48 @@ def show(args: argparse.Namespace) -> int:
             if model.whitening is None
             else f"ZCA-whitened, eps {model.whitening.eps:g}"
         ),
-        "learnt": f"{learner.n_steps_:,} steps in {model.history[-1][2]:.1f} s"
-        + ("" if run["finished"] else ", unfinished: `thalweg learn sparse-coding --resume` goes on"),
+        "learnt": _how_long(model, "sparse-coding"),
         "objective": f"{np.mean([point[1] for point in model.history[-20:]]):.5g} (mean of the last batches)",
         "photographs": "scikit-learn's sample photographs" if photographs is None else f"{len(photographs)}",
         "build": ", ".join(run["builds"][-1].values()),
-        "picture": str(out),
     }
-    _print_table(lines)
-    return 0
+
+
+def _show_rbm(path: Path, job: str, target: str | None) -> tuple[Path, dict[str, str]]:
+    model = RbmModel.load(path, job)
+    learner, options = model.learner, model.run["options"]
+    out = writable_file(target or "filters.png")
+    write_bytes(out, mosaic_png(filter_mosaic(model.filters())))
+    height, width = model.shape
+    lines = {
+        "model": type(learner).__name__,
+        "hidden units": f"{len(learner.components_)}",
+        "visible units": f"{height} x {width} pixels, {options['dtype']}",
+        "data": _source_in_words(model.run["source"]),
+        "loss": f"{learner.loss}, learning rate {learner.learning_rate:g} ({learner.schedule})",
+        "learnt": _how_long(model, job),
+    }
+    if model.whitening is not None:
+        lines["preprocessing"] = f"mean removed, ZCA-whitened, eps {model.whitening.eps:g}"
+    if model.history:
+        last = model.history[-1]
+        held_out = "" if np.isnan(last.error_held_out) else f", held out {last.error_held_out:.4g}"
+        lines["reconstruction"] = f"mean square error {last.error:.4g}{held_out}"
+    return out, {**lines, "build": ", ".join(model.run["builds"][-1].values())}
+
+
+def _source_in_words(source: dict[str, Any]) -> str:
+    kind, paths = source["kind"], source["paths"]
+    if kind == IMAGES:
+        return "scikit-learn's sample photographs" if paths is None else f"{len(paths)} images"
+    return "scikit-learn's digits" if kind == DIGITS else str(kind)
+
+
+def _how_long(model: PatchModel | RbmModel, command: str) -> str:
+    unfinished = f", unfinished: `thalweg learn {command} --resume` goes on"
+    return f"{model.learner.n_steps_:,} steps in {model.seconds:.1f} s" + (
+        "" if model.run["finished"] else unfinished
+    )
 
 
 def info(args: argparse.Namespace) -> int:
