@@ -17,7 +17,7 @@ import numpy as np
 
 import common
 from thalweg import GaussianBernoulliRBM, Whitening
-from thalweg.datasets import iter_images
+from thalweg.datasets import find_images, iter_images
 from thalweg.plots import plot_filters
 from thalweg.preprocessing import extract_patches
 
@@ -28,7 +28,7 @@ N_TRAIN, N_TEST = 40_000, 30_000
 
 def patches(n: int, seed: int) -> np.ndarray:
     """Random patches of all photographs, the mean of each removed, in random order."""
-    files = sorted((common.data_root() / "natural").iterdir())
+    files = find_images(common.data_root() / "natural")
     share = -(-n // len(files))
     drawn = [
         extract_patches(image, SIDE, max_patches=share, random_state=1000 * seed + i)[0]

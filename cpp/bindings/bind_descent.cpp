@@ -12,8 +12,8 @@ namespace {
 
 template <class T>
 MatrixView<const T> like(const Array<T>& a, const Array<T>& parameter, const char* name) {
-  require((parameter.ndim() == 1 || parameter.ndim() == 2) && shape_text(a) == shape_text(parameter), name,
-          ": expected shape ", shape_text(parameter), " of one or two axes, got ", shape_text(a));
+  require(parameter.ndim() <= 2 && shape_text(a) == shape_text(parameter), name, ": expected shape ",
+          shape_text(parameter), ", got ", shape_text(a));
   const Index cols = a.ndim() == 2 ? a.shape(1) : a.size();
   return {a.data(), cols == 0 ? 0 : a.size() / cols, cols};
 }

@@ -1,0 +1,76 @@
+"""Short forms of the reproductions under bench/papers: each runs to its table, and learns what is sound."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAPERS = Path(__file__).resolve().parents[1] / "bench" / "papers"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, data_root: Path) -> Any:
+    """Imports a script as it is run: with its folder first on the path, and the data found."""
+    monkeypatch.setenv("THALWEG_DATA", str(data_root))
+    monkeypatch.syspath_prepend(str(PAPERS))
+
+    def module(name: str) -> Any:
+        monkeypatch.delitem(sys.modules, "common", raising=False)
+        spec = importlib.util.spec_from_file_location(f"papers_{name}", PAPERS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        return made
+
+    yield module
+    sys.modules.pop("common", None)
+
+
+SHORT = ["--epochs", "2", "--rows", "2000", "--threads", "1"]
+ANNEALED = ["--runs", "20", "--temperatures", "300"]
+
+
+def agree(likelihoods: dict[str, tuple[float, float]], nats: float) -> None:
+    """Annealing up and down tell the same story."""
+    (up, up_error), (down, down_error) = likelihoods["ais"], likelihoods["reverse_ais"]
+    assert abs(up - down) < nats + 4 * (up_error + down_error)
+
+
+def test_rbm_mnist_16(load: Any, mnist_root: Path, tmp_path: Path) -> None:
+    script = load("rbm_mnist_16")
+    results = script.main([*SHORT, "--work", str(tmp_path), "--out", str(tmp_path / "r")])
+    assert len(results) == 4
+    for r in results:
+        assert -206.5 * 1.1 < r["test"] < -140  # the base rates alone give -206
+    assert json.loads((tmp_path / "r.json").read_text())["results"][0]["test"] == results[0]["test"]
+    assert (tmp_path / "r.md").read_text().count("|") > 30
+    again = script.main([*SHORT, "--work", str(tmp_path)])  # goes on from the checkpoints: nothing left to do
+    assert [r["test"] for r in again] == [r["test"] for r in results]
+
+
+def test_rbm_mnist_500(load: Any, mnist_root: Path) -> None:
+    results = load("rbm_mnist_500").main([*SHORT, *ANNEALED])
+    for r in results:
+        agree(r["test"], 5.0)
+
+
+def test_rbm_mnist_cd25(load: Any, mnist_root: Path) -> None:
+    script = load("rbm_mnist_cd25")
+    assert [script.gibbs_steps(share) for share in (0.0, 0.2, 0.5, 0.99)] == [1, 5, 10, 25]
+    result = script.main([*SHORT, *ANNEALED])
+    agree(result["test"], 5.0)
+    assert result["test"]["ais"][0] < -86.34  # two epochs are not two hundred
+
+
+def test_grbm_natural(load: Any, natural_root: Path) -> None:
+    script = load("grbm_natural")
+    script.N_TRAIN, script.N_TEST = 2000, 500
+    result = script.main([*SHORT, *ANNEALED])
+    assert 0 < result["activity"] < 0.1
+    assert result["sigma"][0] > 0
