@@ -1,6 +1,7 @@
 #include "kernels/ais.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "core/buffer.hpp"
@@ -66,9 +67,12 @@ class VisibleTerms {
       }
       return sum;
     }
-    const std::uint32_t word = bits(first / cpu::word_units, row) >> (first % cpu::word_units);
-    for (Index u = 0; u < n; ++u)
-      sum += ((word >> u) & 1u) != 0 ? static_cast<double>(bias_[first + u] - base_[first + u]) : 0.0;
+    std::uint32_t word = bits(first / cpu::word_units, row) >> (first % cpu::word_units);
+    if (n < cpu::word_units) word &= (std::uint32_t{1} << n) - 1;
+    for (; word != 0; word &= word - 1) {
+      const Index j = first + std::countr_zero(word);
+      sum += static_cast<double>(bias_[j]) - static_cast<double>(base_[j]);
+    }
     return sum;
   }
 
