@@ -216,7 +216,7 @@ def test_reconstructions_and_free_energies_are_those_of_the_rows(
             error = np.mean((X - learner.reconstruct(X)) ** 2)
             assert metrics["reconstruction"][f"{part}_error"] == pytest.approx(error, rel=1e-4)
         last = RbmModel.load(out / "model.safetensors", name).history[-1]
-        X = rows.held_out[np.linspace(0, len(rows.held_out) - 1, min(1000, len(rows.held_out))).astype(int)]
+        X = rows.held_out[np.linspace(0, len(rows.held_out) - 1, min(5000, len(rows.held_out))).astype(int)]
         expected = -log_joint(name, learner, np.asarray(X, np.float64)).mean()
         assert last.free_energy_held_out == pytest.approx(expected, abs=1e-3)
 

@@ -63,7 +63,8 @@ def _add_rbm(models: Any) -> None:
     p = models.add_parser(
         "rbm",
         help=words,
-        description=f"{_sentence(words)}: digits, or gray patches of images. Leaves model.safetensors, "
+        description=f"{_sentence(words)}: digits, or gray patches of images (of photographs it "
+        "learns little but brightness and slopes; gaussian-rbm learns edges). Leaves model.safetensors, "
         "filters.png, samples.png, metrics.json and report.html, with likelihoods, in the folder --out. "
         f"{_KEPT}",
     )

@@ -58,7 +58,15 @@ _OF_GAUSSIAN: dict[str, Any] = {
 BERNOULLI_DEFAULTS: dict[str, dict[str, Any]] = {
     DIGITS: {**_COMMON, "binarize": "none", "n_components": 64, "centering": False, "epochs": 300},
     MNIST: {**_COMMON, "binarize": "none"},
-    IMAGES: {**_COMMON, "binarize": "none", **_OF_PATCHES},
+    IMAGES: {
+        **{**_COMMON, **_OF_PATCHES},
+        "binarize": "none",
+        "n_components": 64,
+        "loss": "cd",
+        "momentum": 0.9,
+        "centering": False,
+        "epochs": 20,
+    },
 }
 GAUSSIAN_DEFAULTS: dict[str, Any] = {
     **{**_COMMON, **_OF_GAUSSIAN, **_OF_PATCHES},

@@ -21,6 +21,7 @@ BINARIZE = ("none", "threshold", "sample")
 # Where rows come from: MNIST's files, the digits or the photographs that scikit-learn ships, or images.
 MNIST, DIGITS, IMAGES = "MNIST", "digits", "images"
 
+_SPLITS = ("train", "test")  # of MNIST
 _HELD_OUT_SHARE = 0.1  # of the digits
 _SPLIT_SEED = 0  # the same digits are held out in every run
 
@@ -54,7 +55,7 @@ def gray_rows(model: RbmModel) -> Rows:
     source, options = model.run["source"], model.run["options"]
     kind, dtype = source["kind"], np.dtype(options["dtype"])
     if kind == MNIST:
-        learnt, held_out = (datasets.load_mnist(source["paths"][0], split=s, dtype=dtype)[0] for s in SPLITS)
+        learnt, held_out = (datasets.load_mnist(source["paths"][0], split=s, dtype=dtype)[0] for s in _SPLITS)
         rows = Rows(learnt, held_out, ["MNIST"])
     elif kind == DIGITS:
         rows = _digits(dtype)
@@ -65,9 +66,6 @@ def gray_rows(model: RbmModel) -> Rows:
     if rows.held_out is not None:
         rows.held_out = _binarized(rows.held_out, options, 1)
     return rows
-
-
-SPLITS = ("train", "test")
 
 
 def whitened_rows(model: RbmModel) -> Rows:

@@ -16,7 +16,7 @@ from .rbm_model import Point, RbmModel
 MOST_ENUMERATED = 20  # hidden units, for the exact likelihood
 SWEEPS = (0, 1, 3, 10, 30, 100, 300, 1000)  # after which chains are shown
 
-_N_MONITORED = 1000  # rows whose free energy is followed over the epochs
+_N_MONITORED = 5000  # rows whose free energy is followed over the epochs
 _N_EVALUATED = 10_000  # rows for the figures at the end
 _N_CHAINS = 8
 _LEAST_VARIANCE = 1e-6  # of a whitened pixel, where it is constant

@@ -45,7 +45,7 @@ def report_html(report: Report) -> str:
     metrics = report.metrics
     parts = [
         _head(report),
-        _tiles(metrics),
+        _tiles(report),
         _filters(report),
         _samples(report),
         _likelihood(metrics),
@@ -81,7 +81,8 @@ def _head(report: Report) -> str:
     return page.head("Restricted Boltzmann machine", words, metrics)
 
 
-def _tiles(metrics: dict[str, Any]) -> str:
+def _tiles(report: Report) -> str:
+    metrics, energies = report.metrics, report.energies
     part = "held_out" if metrics["n_held_out"] else "learnt"
     rows = {"held_out": "held-out rows", "learnt": "training rows"}[part]
     tiles = [
@@ -93,8 +94,8 @@ def _tiles(metrics: dict[str, Any]) -> str:
     ]
     reconstruction, history = metrics["reconstruction"], metrics["history"]
     tiles.append((f"{reconstruction[f'{part}_error']:.4g}", f"mean square error of reconstruction, {rows}"))
-    if metrics["n_held_out"]:
-        difference = history["free_energy_held_out"][-1] - history["free_energy"][-1]
+    if energies.held_out is not None:
+        difference = float(energies.held_out.mean() - energies.learnt.mean())
         tiles.append((_number(difference, "+.2f"), "free energy, held out less training"))
     tiles += [
         (f"{history['epoch'][-1]:.4g}", "epochs"),
@@ -216,7 +217,10 @@ def _over_the_epochs(history: dict[str, Any], with_held_out: bool) -> str:
         free["held out"], error["held out"] = columns["free_energy_held_out"], columns["error_held_out"]
         difference = {"difference": columns["free_energy_held_out"] - columns["free_energy"]}
         figures.append((difference, "free energy, held out − training"))
-        words += " Overfitting shows as a difference of the free energies that keeps growing."
+        words += (
+            " Where the difference of the free energies begins says how the rows themselves differ; where it "
+            "keeps growing, the machine overfits."
+        )
     figures += [(free, "free energy"), (error, "reconstruction error")]
     drawn = [_curves(curves, columns["epoch"], label) for curves, label in figures]
     return page.section("Over the epochs", words, "".join(drawn))
