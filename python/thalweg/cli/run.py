@@ -106,8 +106,12 @@ def learn(job: Job[M, D], args: argparse.Namespace) -> int:
         print("interrupted before the first step: nothing was learnt", file=sys.stderr)
         return 130
     model.save(out / MODEL)
+    steps = model.learner.n_steps_
+    if interrupted:  # said before the report is made, which a second Ctrl-C skips
+        print(f"interrupted after {steps} steps; {_how_to_go_on(job, out)}", file=sys.stderr, flush=True)
     job.write_results(model, data, out)
-    _say_how_it_went(job, model, out, interrupted)
+    if not interrupted:
+        print(f"{job.summary(model)} after {steps} steps: see {out / 'report.html'}")
     return 130 if interrupted else 0
 
 
@@ -266,14 +270,6 @@ def _note_build(run: dict[str, Any]) -> None:
         )
     if not builds or builds[-1] != here:
         builds.append(here)
-
-
-def _say_how_it_went(job: Job[M, D], model: M, out: Path, interrupted: bool) -> None:
-    steps = model.learner.n_steps_
-    if interrupted:
-        print(f"interrupted after {steps} steps; {_how_to_go_on(job, out)}", file=sys.stderr)
-    else:
-        print(f"{job.summary(model)} after {steps} steps: see {out / 'report.html'}")
 
 
 def _how_to_go_on(job: Job[M, D], out: Path) -> str:
