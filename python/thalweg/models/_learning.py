@@ -26,6 +26,17 @@ FIT_ALGORITHMS = ("lars", "cd")
 _BLOCK_ROWS = 4096
 
 
+@contextmanager
+def unchanged_by_errors(estimator: Any) -> Iterator[None]:
+    """Whatever is raised inside, the estimator is left as it was."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
+
+
 class DictionaryLearner(SparseCodingTransformer):
     """A transformer whose dictionary, `components_`, is learnt."""
 
@@ -51,16 +62,6 @@ class DictionaryLearner(SparseCodingTransformer):
         real_number(self.coding_tol, "coding_tol", above=0.0)
         one_of(self.fit_algorithm, "fit_algorithm", FIT_ALGORITHMS)
         one_of(self.positive_dict, "positive_dict", (False, True))
-
-    @contextmanager
-    def _unchanged_by_errors(self) -> Iterator[None]:
-        """Whatever is raised inside, the estimator is left as it was."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
 
     def _check_resumable(self, X: NDArray[Any], n_rows: int) -> None:
         if n_rows == 0:

@@ -20,7 +20,7 @@ from .. import _rng, losses, optim
 from .._base import BipartiteGradient, BipartiteLoss, Draws, LossState
 from .._check import FloatArray, one_of, real_number, seed_number, thread_number, whole_number
 from ..inference.gibbs import make_workspace
-from ._learning import one_blas_thread
+from ._learning import one_blas_thread, unchanged_by_errors
 from ._rbm_training import GradientModifier, RbmParameters, TrainingMachine, Workshop
 
 SCHEDULES = ("constant", "linear", "inverse")
@@ -114,7 +114,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             Where a parameter leaves the finite numbers; the last good ones are kept.
         """
         self._check_parameters()
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             rows = self._visible_rows(X, reset=True)
             mean, deviation = moments(rows)
             self._start(rows.shape[1], rows.dtype, mean, deviation, min(self.batch_size, rows.shape[0]))
@@ -142,7 +142,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         """
         self._check_parameters()
         begun = hasattr(self, "components_")
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             rows = self._visible_rows(X, reset=not begun)
             if not begun:
                 mean, deviation = moments(rows)
@@ -220,16 +220,6 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"sparsity_target: expected a number in (0, 1), got {self.sparsity_target:g}")
         if self.loss == "score_matching":
             raise ValueError('sparsity_cost: loss="score_matching" has no samples to take activities of')
-
-    @contextmanager
-    def _unchanged_by_errors(self) -> Iterator[None]:
-        """Whatever is raised inside, the estimator is left as it was."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
 
     def _start(
         self, n_features: int, dtype: Any, mean: NDArray[Any], deviation: NDArray[Any], batch: int
@@ -412,7 +402,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         """Shrinks the gradient of the weights to `max_grad_norm`."""
         if self.max_grad_norm is None:
             return
-        weights = gradient.up[:, : self.n_components]
+        weights = gradient.up[:, : len(gradient.hidden_bias)]
         norm = float(np.linalg.norm(weights))
         if norm > self.max_grad_norm:
             weights *= weights.dtype.type(self.max_grad_norm / norm)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import optim
 from .._check import FloatArray, float_array, seed_number
-from ._learning import DictionaryLearner, one_blas_thread, require_finite_step
+from ._learning import DictionaryLearner, one_blas_thread, require_finite_step, unchanged_by_errors
 
 
 class DictionaryLearning(DictionaryLearner):
@@ -244,7 +244,7 @@ class DictionaryLearning(DictionaryLearner):
     def _fit(self, X: Any) -> FloatArray:
         self._check_learning_parameters()
         seed_number(self.random_state)
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             rows = self._samples(X, reset=True)
             with one_blas_thread:
                 dictionary = self._first_dictionary(rows)

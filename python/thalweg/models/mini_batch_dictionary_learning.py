@@ -14,7 +14,13 @@ from .. import _rng, optim
 from .._check import FloatArray, float_array, one_of, real_number, seed_number, whole_number
 from ..inference.lasso import EncodeInfo
 from ..inference.sparse_encode import float_dtype
-from ._learning import DictionaryLearner, one_blas_thread, require_finite_rows, require_finite_step
+from ._learning import (
+    DictionaryLearner,
+    one_blas_thread,
+    require_finite_rows,
+    require_finite_step,
+    unchanged_by_errors,
+)
 
 # The state: all that prediction and the next step depend on.
 _TENSORS = ("components_", "_A", "_B", "gap_")
@@ -234,7 +240,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
             Where rows stopped at `transform_max_iter`, with the worst gap reached.
         """
         self._check_learning_parameters()
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             rows = self._rows(X, reset=True)
             require_finite_rows(rows)
             self._start(rows)
@@ -266,7 +272,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
             Where rows stopped at `transform_max_iter`, with the worst gap reached.
         """
         self._check_learning_parameters()
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             step = self._first_or_next_step(X)
         self._commit(step, gap_=step.info.gap, _n_rows=0)
         self._warn_unconverged(step.info.gap, stacklevel=2)
