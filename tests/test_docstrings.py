@@ -54,8 +54,10 @@ def test_the_import_brings_the_public_modules() -> None:
     assert done.stdout.split() == ["0.6931471805599453", "load_model"]
 
 
-def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+def test_the_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    names: dict[str, object] = {}  # the examples are read one after the other
+    for example in re.findall(r"```python\n(.*?)```", README.read_text(), re.S):
+        exec(compile(example, "README.md", "exec"), names)
     assert (tmp_path / "atoms.png").stat().st_size > 10_000
+    assert names["digits"].shape == (16, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -37,6 +38,19 @@ def mnist(root: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
+# How a run differs from another; the first two are the published settings.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "centred": {"centering": True},
+    "plain": {"centering": False},
+    "centred, 1,000 chains, momentum 0.9, linear": {
+        "centering": True,
+        "n_chains": 1000,
+        "momentum": 0.9,
+        "schedule": "linear",
+    },
+}
+
+
 def sampled(rows: np.ndarray, seed: int) -> np.ndarray:
     """Each number as a draw of 0 or 1 with that probability."""
     random = np.random.default_rng(seed)
@@ -48,7 +62,6 @@ def learn(
     make: Callable[[], Any],
     n_epochs: int,
     step: Callable[[Any, int], None],
-    quiet: bool = False,
 ) -> tuple[Any, float]:
     """Epochs of `step(model, epoch)`, from where the file `path` left off; the model, and seconds in all."""
     model, done, seconds = make(), 0, 0.0
@@ -67,11 +80,37 @@ def learn(
                 json.dumps({"epochs": epoch + 1, "seconds": seconds})
             )
             last = time.perf_counter()
-        if not quiet:
-            print(f"\repoch {epoch + 1}/{n_epochs}, {seconds:.0f} s", end="", file=sys.stderr, flush=True)
-    if not quiet:
-        print(file=sys.stderr)
+        print(f"\repoch {epoch + 1}/{n_epochs}, {seconds:.0f} s", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     return model, seconds
+
+
+def learn_all(
+    path: Path | None, make: Callable[[], Any], n_epochs: int, rows: np.ndarray
+) -> tuple[Any, float]:
+    """`learn` by the estimator's own `fit`, whose schedule knows its end."""
+    total = n_epochs * -(-len(rows) // make().batch_size)
+    per_epoch = total // max(n_epochs, 1)
+
+    def step(model: Any, epoch: int) -> None:
+        model.set_params(n_iter=n_epochs, callback=_stop_after(per_epoch * (epoch + 1)))
+        with contextlib.suppress(_EpochEnded):
+            model.resume(rows) if hasattr(model, "components_") else model.fit(rows)
+        model.set_params(callback=None)
+
+    return learn(path, make, n_epochs, step)
+
+
+class _EpochEnded(Exception):
+    """Raised by a callback."""
+
+
+def _stop_after(n_steps: int) -> Callable[[dict[str, Any]], None]:
+    def check(progress: dict[str, Any]) -> None:
+        if progress["i"] + 1 >= n_steps:
+            raise _EpochEnded
+
+    return check
 
 
 def both_ways(model: Any, X: np.ndarray, n_runs: int, temperatures: int) -> tuple[LogPartition, LogPartition]:

@@ -16,7 +16,10 @@ void run(const BoundRbm<T>& rbm, const Maybe<T>& base_bias, const Maybe<T>& base
   require(visible.has_value() != is_gaussian && visible_real.has_value() == is_gaussian, "visible: expected ",
           is_gaussian ? "real numbers" : "bits");
   Bits v;
-  if (visible) v = bits_view(*visible, rows, view.n_visible, "visible");
+  if (visible) {
+    v = bits_view(*visible, rows, view.n_visible, "visible");
+    require_no_more_bits({v.data, v.rows, v.units, v.stride}, "visible");
+  }
   const auto v_real = output_view<T>(visible_real, rows, view.n_visible, "visible_real");
   double* weights = mutable_vector(log_weights, rows, "log_weights");
   const std::span<const double> temperatures(vector(t, t.size(), "t"), static_cast<std::size_t>(t.size()));

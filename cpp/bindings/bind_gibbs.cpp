@@ -59,6 +59,7 @@ void sweeps(const BoundRbm<T>& rbm, WordArray& hidden, std::optional<WordArray> 
             std::uint32_t step, Index n_sweeps, int n_jobs) {
   const auto view = rbm.view();
   const Bits h = bits_view(hidden, -1, view.n_hidden, "hidden");
+  require_no_more_bits({h.data, h.rows, h.units, h.stride}, "hidden");
   const bool is_gaussian = view.sigma != nullptr;
   require(n_sweeps >= 1, "n_sweeps: expected a number >= 1, got ", n_sweeps);
   require(visible.has_value() != is_gaussian && visible_real.has_value() == is_gaussian, "visible: expected ",

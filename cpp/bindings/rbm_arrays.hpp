@@ -17,6 +17,14 @@ using Maybe = std::optional<Array<T>>;
 
 using WordArray = Array<std::uint32_t>;
 
+// Bits beyond the units would select weights that are not there.
+inline void require_no_more_bits(const ConstBits& bits, const char* name) {
+  if (bits.units % 32 == 0) return;
+  for (Index r = 0; r < bits.rows; ++r)
+    require(bits(bits.words() - 1, r) >> (bits.units % 32) == 0, name, ": expected no bits beyond ", bits.units,
+            " units, got some in row ", r);
+}
+
 inline Bits bits_view(WordArray& a, Index rows, Index units, const char* name) {
   const auto words = mutable_matrix(a, name);
   require(words.rows == (units + 31) / 32 && (rows < 0 || words.cols == rows), name, ": expected shape (",
@@ -28,11 +36,9 @@ inline ConstBits const_bits_view(const WordArray& a, Index units, const char* na
   const auto words = matrix(a, name);
   require(words.rows == (units + 31) / 32, name, ": expected ", (units + 31) / 32, " words a row, got shape ",
           shape_text(a));
-  if (units % 32 != 0)
-    for (Index r = 0; r < words.cols; ++r)
-      require(words(words.rows - 1, r) >> (units % 32) == 0, name, ": expected no bits beyond ", units,
-              " units, got some in row ", r);
-  return {words.data, words.cols, units, words.stride};
+  const ConstBits bits{words.data, words.cols, units, words.stride};
+  require_no_more_bits(bits, name);
+  return bits;
 }
 
 template <class T>

@@ -109,12 +109,18 @@ def real_number(value: Any, name: str, *, minimum: float | None = None, above: f
     return number
 
 
-def whole_number(value: Any, name: str, *, minimum: int = 0) -> int:
-    """`value` as an int, at least `minimum`."""
+# Counts that kernels and array shapes can hold.
+MAX_COUNT = 2**31 - 1
+
+
+def whole_number(value: Any, name: str, *, minimum: int = 0, maximum: int = MAX_COUNT) -> int:
+    """`value` as an int, at least `minimum` and at most `maximum`."""
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected an integer, got {_describe(value)}")
     if value < minimum:
         raise ValueError(f"{name}: expected an integer >= {minimum}, got {int(value)}")
+    if int(value) > maximum:
+        raise ValueError(f"{name}: expected an integer <= {maximum}, got {int(value)}")
     return int(value)
 
 

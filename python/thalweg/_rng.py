@@ -24,8 +24,9 @@ STREAM_ANNEALING = 12  # likewise
 STREAM_BASE_MODEL = 14
 STREAM_STATISTICS = 15
 STREAM_SEEDS = 16
-STREAM_HELD_OUT = 16
-STREAM_BINARY_PIXELS = 17
+STREAM_HELD_OUT = 17
+STREAM_BINARY_PIXELS = 18
+STREAM_DATA_CHAINS = 19  # as STREAM_CHAINS
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:

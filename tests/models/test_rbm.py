@@ -74,7 +74,7 @@ def test_every_loss_learns(name: str, loss: str) -> None:
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_resumes_bit_for_bit_after_an_interrupt(name: str, loss: str, tmp_path: Any) -> None:
     X = data(name)
-    options = {"loss": loss, "momentum": 0.5, "centering": loss != "score_matching"}
+    options: dict[str, Any] = {"loss": loss, "momentum": 0.5, "centering": loss != "score_matching"}
     if loss != "score_matching":
         options |= {"sparsity_target": 0.2, "sparsity_cost": 0.1}
     whole = make(name, **options).fit(X)
@@ -154,6 +154,7 @@ def test_partial_fit_goes_through_its_rows_in_batches() -> None:
         pieces.partial_fit(X[first : first + 25])
     assert whole.n_steps_ == pieces.n_steps_ == 4
     pieces._mean, pieces._deviation = whole._mean, whole._deviation  # of the first rows seen
+    pieces._n_rows = whole._n_rows
     assert_same_bits(whole, pieces)
 
 
@@ -200,6 +201,9 @@ def test_small_and_strange_data(name: str) -> None:
         ({"max_grad_norm": 0.0}, ValueError, "max_grad_norm"),
         ({"init_visible": "ones"}, ValueError, "init_visible"),
         ({"n_jobs": 0}, ValueError, "n_jobs"),
+        ({"n_gibbs_steps": 2**70}, ValueError, "n_gibbs_steps: expected an integer <= 2147483647"),
+        ({"n_components": 2**62}, ValueError, "n_components: expected an integer <="),
+        ({"callback": 3}, TypeError, "callback: expected a callable or None, got 3"),
         ({"random_state": -1}, ValueError, "random_state"),
     ],
 )
@@ -212,6 +216,9 @@ def test_wrong_parameters_are_named(name: str, wrong: dict, error: type, message
     ("wrong", "message"),
     [
         ({"init_sigma": -1.0}, "init_sigma: expected a number > 0"),
+        ({"init_sigma": "a"}, "init_sigma: expected real numbers"),
+        ({"loss": "score_matching", "centering": True}, "centering: loss="),
+        ({"loss": "score_matching", "sample_hidden": True}, "sample_hidden: loss="),
         ({"init_sigma": [1.0, 2.0]}, "init_sigma: expected a number > 0 or one for each of 5 features"),
         ({"init_sigma": np.ones(5), "sigma_type": "scalar"}, "init_sigma: expected one number"),
         ({"sigma_type": "full"}, "sigma_type: expected one of 'diagonal', 'scalar'"),
@@ -232,12 +239,91 @@ def test_wrong_data_are_named_and_change_nothing() -> None:
                 call(wrong)
     with pytest.raises(ValueError, match="h: expected 6 columns"):
         model.sample_v(np.ones((2, 5)))
+    with pytest.raises(ValueError, match="h: expected 3 rows, as v has"):
+        model.energy(np.ones((3, 12)), np.ones((2, 6)))
     with pytest.raises(ValueError, match="n_steps"):
         model.gibbs(binary_data(), n_steps=0)
     with pytest.raises(ValueError, match=r"init: expected shape \(3, 12\)"):
         model.sample(3, init=np.zeros((2, 12)))
     for name, value in state(model).items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_constant_and_extreme_data_of_the_gaussian_machine() -> None:
+    constant = make("gaussian", n_iter=5).fit(np.full((100, 3), 0.1))
+    assert (constant.sigma_ > 0.01).all()
+    assert (constant.sigma_ < 100).all()
+    for X in (real_data().astype(np.float32) * 1e-25, real_data() * 1e200):
+        with pytest.raises(ValueError, match="X: "):
+            make("gaussian").fit(X)
+    with pytest.raises(ValueError, match="init_sigma: deviations"):
+        make("gaussian", init_sigma=1e-30).fit(real_data().astype(np.float32))
+    with pytest.raises(ValueError, match="init_std: the first weights overflow float32"):
+        make("gaussian", init_std=1e300).fit(real_data().astype(np.float32))
+    with pytest.raises(FloatingPointError):
+        make("gaussian", sigma_learning_rate=1e5).fit(real_data().astype(np.float32))
+    single = make("bernoulli").fit(binary_data().astype(np.float32))
+    with (
+        pytest.warns(UserWarning, match="this data lies in"),
+        pytest.raises(ValueError, match="X: overflows float32"),
+    ):
+        single.partial_fit(1e300 * binary_data())
+
+
+def test_what_cannot_change_on_the_way_is_refused() -> None:
+    X = binary_data()
+    model = make("bernoulli").fit(X)
+    with pytest.raises(ValueError, match="batch_size: `fit` was begun with 25"):
+        model.set_params(batch_size=50, n_iter=5).resume(X)
+    with pytest.raises(ValueError, match="n_components: learning was begun with 6"):
+        model.set_params(batch_size=25, n_components=7).resume(X)
+    with pytest.raises(ValueError, match="n_components: learning was begun with 6"):
+        model.partial_fit(X)
+
+
+def test_chains_begin_anew_where_their_number_changes() -> None:
+    X = binary_data()
+    model = make("bernoulli", loss="pt", n_chains=10, n_temperatures=4, n_iter=1).fit(X)
+    for n_chains, n_temperatures in ((8, 5), (20, 2)):
+        model.set_params(n_chains=n_chains, n_temperatures=n_temperatures).partial_fit(X)
+        assert model.swap_rates_.shape == (n_temperatures - 1,)
+        assert model.h_samples_.shape == (n_chains * n_temperatures, 6)
+    model.set_params(loss="pcd", n_gibbs_steps=5, n_chains=40).partial_fit(X)
+    assert model._loss_state["n_sweeps"][0] == 5 * 8
+
+
+def test_what_a_callback_holds_stays_as_it_is() -> None:
+    import pickle
+
+    held: list[np.ndarray] = []
+    pickled: list[bytes] = []
+
+    def keep(progress: dict[str, Any]) -> None:
+        held.append(progress["self"].components_)
+        if progress["i"] == 3:
+            pickled.append(pickle.dumps(progress["self"].set_params(callback=None)))
+
+    X = binary_data()
+    whole = make("bernoulli", momentum=0.5, callback=keep).fit(X)
+    assert len(np.unique([array[0, 0] for array in held])) == len(held)
+    assert_same_bits(pickle.loads(pickled[0]).resume(X), whole)
+
+
+def test_an_interrupt_within_the_end_of_training_loses_no_velocity(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = binary_data()
+    whole, broken = make("bernoulli", momentum=0.9).fit(X), make("bernoulli", momentum=0.9, n_iter=1)
+    original = np.ascontiguousarray
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and broken.n_steps_ == 8:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(np, "ascontiguousarray", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(X)
+    monkeypatch.undo()
+    assert_same_bits(broken.set_params(n_iter=3).resume(X), whole)
 
 
 def test_data_outside_the_unit_interval_warn() -> None:
@@ -282,9 +368,16 @@ def test_l2_and_the_bound_of_the_gradient_keep_weights_small() -> None:
 
 def test_schedules() -> None:
     model = make("bernoulli", learning_rate=0.2)
-    assert [model._rate(i, 10, 0) for i in (0, 5)] == [0.2, 0.2]
-    assert model.set_params(schedule="linear")._rate(5, 10, 1) == pytest.approx(0.1)
-    assert model.set_params(schedule="inverse")._rate(5, 10, 3) == pytest.approx(0.05)
+    assert [model._share(i, 10, 0) for i in (0, 5)] == [1, 1]
+    assert model.set_params(schedule="linear")._share(5, 10, 1) == pytest.approx(0.5)
+    assert model.set_params(schedule="inverse")._share(5, 10, 3) == pytest.approx(0.25)
+
+
+def test_the_visible_biases_have_a_rate_of_their_own() -> None:
+    X = binary_data()
+    model = make("bernoulli", learning_rate=0.0, visible_learning_rate=0.5).fit(X)
+    np.testing.assert_array_equal(model.components_, make("bernoulli", n_iter=0).fit(X).components_)
+    assert np.abs(model.intercept_visible_).max() > 0.1
 
 
 def test_samples_in_place_of_probabilities_change_the_gradient_only_in_its_draws() -> None:
@@ -301,6 +394,9 @@ def test_swap_rates() -> None:
     assert (model.swap_rates_ <= 1).all()
     with pytest.raises(AttributeError, match="no temperatures"):
         _ = make("bernoulli").fit(binary_data()).swap_rates_
+    assert np.isfinite(make("bernoulli", loss="nce").fit(binary_data()).log_normalizer_)
+    with pytest.raises(AttributeError, match="learns none"):
+        _ = model.log_normalizer_
     with pytest.raises(AttributeError, match="keeps no chains"):
         _ = make("bernoulli", loss="cd").fit(binary_data()).h_samples_
 
@@ -381,7 +477,7 @@ def test_draws_are_the_seeds_or_go_on(name: str) -> None:
     part = model.gibbs(X[:20], n_steps=4, random_state=5)
     np.testing.assert_array_equal(part, model.gibbs(X, n_steps=4, random_state=5)[:20])
     chains = model.sample(5, 10, random_state=0)
-    assert not np.array_equal(model.sample(5, 10, init=chains), chains)
+    assert not np.array_equal(model.sample(n_steps=10, init=chains), chains)
     assert np.isfinite(model.reconstruct(X)).all()
 
 
@@ -410,6 +506,14 @@ def test_exact_says_how_many_states_it_would_take() -> None:
         model.log_partition("bridge")
     with pytest.raises(ValueError, match="temperatures: expected"):
         model.log_partition("ais", temperatures=[0.0, 0.5])
+    with pytest.raises(ValueError, match="temperatures: expected"):
+        model.log_partition("ais", temperatures="abc")
+    with pytest.raises(ValueError, match='X: "reverse_ais" needs rows'):
+        model.log_partition("reverse_ais")
+    with pytest.raises(ValueError, match="X: runs that begin at its rows, with burn_in=0"):
+        model.log_partition("reverse_ais", X=np.full((3, 40), 0.5), burn_in=0, temperatures=5)
+    with pytest.raises(TypeError, match="log_partition: expected a real number"):
+        model.log_likelihood(np.zeros((1, 40)), "abc")
     with pytest.raises(ValueError, match="n_runs"):
         model.log_partition("ais", n_runs=1)
 

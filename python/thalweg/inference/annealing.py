@@ -111,7 +111,9 @@ def anneal_downwards(
     burn_in: int,
     seed: int,
 ) -> LogPartition:
-    """log Z by annealing down from samples of the machine to the base model: on average too large.
+    """log Z by annealing down from samples of the machine to the base model.
+
+    On average too large, as far as the runs do begin at samples of the machine.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ def _anneal(
     if isinstance(start, Bits):
         states = start.copy()
     else:
-        states = start.copy() if machine.is_gaussian else pack(start)[0]
+        states = start.copy() if machine.is_gaussian else _packed(start)
     log_weights = np.zeros(len(states))
     _cpu.anneal(
         machine.native,
@@ -175,6 +177,13 @@ def _anneal(
     return log_weights
 
 
+def _packed(start: FloatArray) -> Bits:
+    bits, are_binary = pack(start)
+    if not are_binary:
+        raise ValueError("X: runs that begin at its rows, with burn_in=0, need rows of 0 and 1")
+    return bits
+
+
 def _log_z_base(machine: RbmMachine, base_bias: FloatArray, base_sigma: FloatArray | None) -> float:
     """log Z of the path's beginning, where the hidden units count too, each with log 2."""
     of_hidden = machine.n_hidden * float(np.log(2))
@@ -190,7 +199,10 @@ def temperatures(value: Any) -> NDArray[np.float64]:
         if value < 1:
             raise ValueError(f"temperatures: expected at least 1 step, got {int(value)}")
         return annealing_schedule(int(value))
-    t = np.asarray(value, np.float64)
+    try:
+        t = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        t = np.empty(0)
     if t.ndim != 1 or len(t) < 2 or not (t[0] == 0 and t[-1] == 1 and (np.diff(t) > 0).all()):
         raise ValueError(
             "temperatures: expected a number of steps, or inverse temperatures that increase from 0 to 1, "

@@ -279,14 +279,13 @@ class RbmMachine:
         visible: FloatArray | Bits,
         draws: Draws = Draws(0, 0),  # noqa: B008 (immutable)
         *,
-        t: FloatArray | None = None,
         logits: FloatArray | None = None,
         mean: FloatArray | None = None,
         bits: Bits | None = None,
     ) -> None:
         words = None if bits is None else bits.words
         self.native.hidden_given_visible(
-            *_real_or_words(visible), t, *_key(draws), logits, mean, words, self.n_jobs
+            *_real_or_words(visible), None, *_key(draws), logits, mean, words, self.n_jobs
         )
 
     def _visible(

@@ -38,6 +38,6 @@ class ContrastiveDivergence:
         """Ascent direction of the batch; its row i draws as row `draws.first_row` + i, from step 0."""
         of_data = Draws(draws.seed, _rng.STREAM_DATA_HIDDEN, draws.first_row)
         X_hidden, hidden = machine.draw_hidden(X, of_data)
-        chains = Draws(draws.seed, _rng.STREAM_CHAINS, draws.first_row)
+        chains = Draws(draws.seed, _rng.STREAM_DATA_CHAINS, draws.first_row)
         visible, mean = machine.sweep(hidden, self.n_steps, chains)
         return machine.statistics(data_and_model(X, X_hidden, visible, mean)), {}

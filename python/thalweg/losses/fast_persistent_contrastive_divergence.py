@@ -54,7 +54,7 @@ class FastPersistentContrastiveDivergence(PersistentContrastiveDivergence):
     ) -> tuple[BipartiteGradient, LossState]:
         """Ascent direction of the batch; draws as PCD's."""
         chains = Bits(state["hidden"].copy(), machine.n_hidden)
-        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, draws.step * self.n_steps)
+        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, int(state["n_sweeps"][0]))
         fast = machine.shifted(state["fast_up"], state["fast_visible"], state["fast_hidden"])
         visible, mean = fast.sweep(chains, self.n_steps, key)
         gradient = machine.statistics(data_and_model(X, machine.hidden(X), visible, mean))
@@ -63,6 +63,7 @@ class FastPersistentContrastiveDivergence(PersistentContrastiveDivergence):
         with np.errstate(over="ignore", invalid="ignore"):  # the estimator checks the step
             return gradient, {
                 "hidden": chains.words,
+                "n_sweeps": state["n_sweeps"] + self.n_steps,
                 "fast_up": keep * state["fast_up"] + step * gradient.up,
                 "fast_visible": keep * state["fast_visible"] + step * gradient.visible_bias,
                 "fast_hidden": keep * state["fast_hidden"] + step * gradient.hidden_bias,

@@ -49,6 +49,7 @@ class ParallelTempering:
         base_bias, base_sigma = machine.base_model(mean, deviation)
         return {
             "hidden": np.zeros((-(-machine.n_hidden // 32), n_rows), np.uint32),
+            "n_sweeps": np.zeros(1, np.int64),
             "base_bias": base_bias,
             "base_sigma": base_sigma,
             "swaps_tried": np.zeros(self.n_temperatures - 1, np.int64),
@@ -62,7 +63,7 @@ class ParallelTempering:
         chains = Bits(state["hidden"].copy(), machine.n_hidden)
         t = np.repeat(np.linspace(0, 1, self.n_temperatures), self.n_chains).astype(X.dtype)
         base = (state["base_bias"], state["base_sigma"] if machine.is_gaussian else None)
-        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, draws.step * self.n_steps)
+        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, int(state["n_sweeps"][0]))
         visible, mean = machine.sweep(chains, self.n_steps, key, t=t, base_bias=base[0], base_sigma=base[1])
         with np.errstate(over="ignore", invalid="ignore"):  # the estimator checks the step
             pull = -machine.joint_energy(visible, chains) - machine.log_base(visible, *base)
@@ -76,6 +77,7 @@ class ParallelTempering:
         return gradient, {
             **state,
             "hidden": np.ascontiguousarray(chains.words[:, order]),
+            "n_sweeps": state["n_sweeps"] + self.n_steps,
             "swaps_tried": state["swaps_tried"] + tried,
             "swaps_made": state["swaps_made"] + made,
         }

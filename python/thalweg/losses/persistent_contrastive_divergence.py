@@ -34,15 +34,18 @@ class PersistentContrastiveDivergence:
         self.n_chains = n_chains
 
     def start(self, machine: BipartiteMachine, mean: FloatArray, deviation: FloatArray) -> LossState:
-        """The chains' hidden states."""
-        return {"hidden": np.zeros((-(-machine.n_hidden // 32), self.n_chains), np.uint32)}
+        """The chains' hidden states, and how many sweeps they have made."""
+        return {
+            "hidden": np.zeros((-(-machine.n_hidden // 32), self.n_chains), np.uint32),
+            "n_sweeps": np.zeros(1, np.int64),
+        }
 
     def gradient(
         self, machine: BipartiteMachine, X: FloatArray, state: LossState, draws: Draws, rate: float
     ) -> tuple[BipartiteGradient, LossState]:
         """Ascent direction of the batch; chain c draws as row c, sweep s of all that were made at step s."""
         chains = Bits(state["hidden"].copy(), machine.n_hidden)
-        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, draws.step * self.n_steps)
+        key = Draws(draws.seed, _rng.STREAM_CHAINS, 0, int(state["n_sweeps"][0]))
         visible, mean = machine.sweep(chains, self.n_steps, key)
         gradient = machine.statistics(data_and_model(X, machine.hidden(X), visible, mean))
-        return gradient, {"hidden": chains.words}
+        return gradient, {"hidden": chains.words, "n_sweeps": state["n_sweeps"] + self.n_steps}

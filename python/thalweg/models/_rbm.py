@@ -11,17 +11,36 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _rng
 from .._base import Bits, Draws
-from .._check import FloatArray, float_array, one_of, refuse_masked, seed_number, thread_number, whole_number
+from .._check import (
+    FloatArray,
+    float_array,
+    one_of,
+    real_number,
+    refuse_masked,
+    seed_number,
+    thread_number,
+    whole_number,
+)
 from ..energies import BernoulliRBMEnergy, GaussianRBMEnergy
 from ..inference.annealing import LogPartition, anneal_downwards, anneal_upwards
 from ..inference.annealing import temperatures as path_temperatures
-from ..inference.gibbs import RbmMachine, unpack
+from ..inference.gibbs import RbmMachine, padded_rows, unpack
+from ._learning import one_blas_thread
 from ._rbm_learning import RbmLearner, dense_rows, moments
 
 _BLOCK_ROWS = 4096
 
 _PLAIN = ("components_", "intercept_hidden_", "intercept_visible_", "_mean", "_deviation", "_activity")
-_VALUES = ("n_iter_", "n_steps_", "_seed", "_n_seen", "_n_sampled", "_n_rows", "_first_batch", "_loss_name")
+_VALUES = (
+    "n_iter_",
+    "n_steps_",
+    "_seed",
+    "_n_seen",
+    "_n_sampled",
+    "_n_rows",
+    "_fit_batch_size",
+    "_loss_name",
+)
 METHODS = ("exact", "ais", "reverse_ais")
 
 
@@ -68,7 +87,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         rows = self._visible_rows(v)
         machine = self._machine(rows.dtype)
-        _, bits = machine.draw_hidden(dense_rows(rows, rows.dtype), self._next_draws(random_state, 1))
+        _, bits = machine.draw_hidden(dense_rows(rows, rows.dtype), self._next_draws(random_state))
         return unpack(bits, rows.dtype, machine.n_jobs)
 
     def sample_v(self, h: Any, random_state: Any = None) -> FloatArray:
@@ -87,7 +106,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         hidden = self._hidden_rows(h)
         machine = self._machine(hidden.dtype)
-        return self._real(machine, machine.draw_visible(hidden, self._next_draws(random_state, 1)))
+        return self._real(machine, machine.draw_visible(hidden, self._next_draws(random_state)))
 
     def gibbs(self, v: Any, n_steps: int = 1, random_state: Any = None) -> FloatArray:
         """Visible states after sweeps v -> h -> v'.
@@ -108,19 +127,19 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         rows = self._visible_rows(v)
         whole_number(n_steps, "n_steps", minimum=1)
         machine = self._machine(rows.dtype)
-        draws = self._next_draws(random_state, n_steps)
+        draws = self._next_draws(random_state)
         _, hidden = machine.draw_hidden(dense_rows(rows, rows.dtype), _first_hidden(draws, n_steps))
         return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
 
     def sample(
-        self, n: int = 1, n_steps: int = 1000, *, init: Any = None, random_state: Any = None
+        self, n: int | None = None, n_steps: int = 1000, *, init: Any = None, random_state: Any = None
     ) -> FloatArray:
         """Visible states of independent chains.
 
         Parameters
         ----------
-        n : int, default=1
-            Number of chains.
+        n : int, default=None
+            Number of chains; None stands for as many as `init` has, or 1.
         n_steps : int, default=1000
             Sweeps v -> h -> v' that each chain makes.
         init : array-like of shape (n, n_features), default=None
@@ -135,18 +154,19 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
             In the dtype of the parameters.
         """
         check_is_fitted(self, "components_")
-        whole_number(n, "n", minimum=1)
         whole_number(n_steps, "n_steps", minimum=1)
         machine = self._machine(self.components_.dtype)
-        draws = self._next_draws(random_state, n_steps)
-        if init is None:
+        start = None if init is None else float_array(init, "init", ndim=2, dtype=machine.dtype)
+        if n is None:
+            n = 1 if start is None else len(start)
+        whole_number(n, "n", minimum=1)
+        if start is not None and start.shape != (n, machine.n_visible):
+            raise ValueError(f"init: expected shape {(n, machine.n_visible)}, got {start.shape}")
+        draws = self._next_draws(random_state)
+        if start is None:
             base = machine.base_model(self._mean, self._deviation)
-            key = Draws(draws.seed, _rng.STREAM_BASE_MODEL, 0, draws.step)
+            key = Draws(draws.seed, _rng.STREAM_BASE_MODEL)
             start = machine.draw_base(n, base[0], base[1] if machine.is_gaussian else None, key)
-        else:
-            start = float_array(init, "init", ndim=2, dtype=machine.dtype)
-            if start.shape != (n, machine.n_visible):
-                raise ValueError(f"init: expected shape {(n, machine.n_visible)}, got {start.shape}")
         _, hidden = machine.draw_hidden(start, _first_hidden(draws, n_steps))
         return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
 
@@ -182,8 +202,11 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples,), float64
         """
-        rows = self._visible_rows(v)
-        return self._energy().value(rows, self._hidden_rows(h))
+        rows, hidden = self._visible_rows(v), self._hidden_rows(h)
+        if len(hidden) != rows.shape[0]:
+            raise ValueError(f"h: expected {rows.shape[0]} rows, as v has, got shape {hidden.shape}")
+        with one_blas_thread:
+            return self._energy().value(rows, hidden)
 
     def free_energy(self, X: Any) -> NDArray[np.float64]:
         """F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F(x) - log Z.
@@ -195,7 +218,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         Returns
         -------
         ndarray of shape (n_samples,), float64
-            Finite for every finite x.
+            Finite wherever the hidden units' logits are.
         """
         rows = self._visible_rows(X)
         machine = self._machine(rows.dtype)
@@ -214,7 +237,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples, n_features)
         """
         rows = self._visible_rows(X)
-        return self._energy(rows.dtype).score_function(rows)
+        with one_blas_thread:
+            return self._energy(rows.dtype).score_function(rows)
 
     def pseudo_likelihood(self, X: Any) -> NDArray[np.float64]:
         """The log of the pseudo-likelihood, sum_j log p(x_j | the other features), of every row.
@@ -231,7 +255,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples,), float64
         """
         rows = self._visible_rows(X)
-        return self._energy(rows.dtype).pseudo_log_likelihood(rows)
+        with one_blas_thread:
+            return self._energy(rows.dtype).pseudo_log_likelihood(rows)
 
     def log_partition(
         self,
@@ -248,7 +273,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         "ais" anneals from the base model up to the machine and is on average too small, which makes
         likelihoods look too good; "reverse_ais" anneals down from samples of the machine and is on average
-        too large. Where both agree they can be trusted.
+        too large. The samples come from rows of X by Gibbs sweeps: where both agree, and the sweeps reach all
+        that the machine has learnt, they can be trusted.
 
         Parameters
         ----------
@@ -260,9 +286,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         temperatures : int or array-like, default=14500
             Steps of the path, most of them near the machine, or inverse temperatures from 0 to 1.
         X : array-like of shape (n_samples, n_features), default=None
-            Data whose means (and deviations) the base model has, and from which the runs of "reverse_ais"
-            begin their burn-in, the first rows first. None takes the training data's means; the runs then
-            begin at draws of the base model.
+            Data whose means (and deviations) the base model has; None takes those of the training data.
+            "reverse_ais" needs it: there the burn-in begins, at the first rows first.
         burn_in : int, default=1000
             Sweeps that make samples of the machine, for "reverse_ais".
         max_units : int, default=25
@@ -292,13 +317,12 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         mean, deviation = (self._mean, self._deviation) if rows is None else moments(rows)
         base_bias, base_sigma = machine.base_model(mean, deviation)
         base = (base_bias, base_sigma if machine.is_gaussian else None)
-        seed = self._next_seed(random_state)
         if method == "ais":
-            return anneal_upwards(machine, *base, t, n_runs, seed)
+            return anneal_upwards(machine, *base, t, n_runs, self._next_seed(random_state))
         if rows is None:
-            start = machine.draw_base(n_runs, *base, Draws(seed, _rng.STREAM_BASE_MODEL))
-        else:
-            start = dense_rows(rows[np.arange(n_runs) % rows.shape[0]], machine.dtype)
+            raise ValueError('X: "reverse_ais" needs rows to begin at, got None')
+        start = dense_rows(rows[np.arange(n_runs) % rows.shape[0]], machine.dtype)
+        seed = self._next_seed(random_state)
         return anneal_downwards(machine, *base, t, start, burn_in, seed)
 
     def log_likelihood(self, X: Any, log_partition: Any = None) -> NDArray[np.float64]:
@@ -317,7 +341,9 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         if log_partition is None:
             log_partition = self.log_partition("exact" if self._fewest_units() <= 20 else "ais")
-        log_z = log_partition.log_z if isinstance(log_partition, LogPartition) else float(log_partition)
+        if isinstance(log_partition, LogPartition):
+            log_partition = log_partition.log_z
+        log_z = real_number(log_partition, "log_partition")
         return -self.free_energy(X) - log_z
 
     # --- arrays and machines
@@ -366,28 +392,18 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _real(self, machine: RbmMachine, states: FloatArray | Bits) -> FloatArray:
         return unpack(states, machine.dtype, machine.n_jobs) if isinstance(states, Bits) else states
 
-    def _next_draws(self, random_state: Any, n_steps: int) -> Draws:
-        """Draws of one call: of a given seed, or the next ones of the estimator's own sequence."""
-        if random_state is not None:
-            return Draws(seed_number(random_state), _rng.STREAM_SAMPLES)
-        step = self._n_sampled
-        self._n_sampled = step + n_steps
-        return Draws(self._seed, _rng.STREAM_SAMPLES, 0, step)
-
     def _next_seed(self, random_state: Any) -> int:
         """The seed of one call: a given one, or the next of the estimator's own sequence."""
-        draws = self._next_draws(random_state, 1)
         if random_state is not None:
-            return draws.seed
-        return int(_rng.words(draws.seed, _rng.STREAM_SEEDS, draws.step, 1)[0] >> np.uint64(1))
+            return seed_number(random_state)
+        number = self._n_sampled
+        self._n_sampled = number + 1
+        return int(_rng.words(self._seed, _rng.STREAM_SEEDS, 0, 1, row=number)[0] >> np.uint64(1))
+
+    def _next_draws(self, random_state: Any) -> Draws:
+        return Draws(self._next_seed(random_state), _rng.STREAM_SAMPLES)
 
     # --- state
-
-    def _velocities(self) -> dict[str, FloatArray]:
-        workshop = self.__dict__.get("_workshop")
-        if workshop is None:
-            return self._velocity or {}
-        return {} if workshop.velocity is None else workshop.velocity.vectors()
 
     def _get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         check_is_fitted(self, "components_")
@@ -408,8 +424,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         held = {name: np.array(value) for name, value in tensors.items()}
         n_hidden, n_visible = held["components_"].shape
-        if held["intercept_hidden_"].shape != (n_hidden,) or held["intercept_visible_"].shape != (n_visible,):
-            raise ValueError("the biases of the state do not belong to its weights")
+        _require_shapes(held, n_hidden, n_visible)
         state: dict[str, Any] = {name: held[name] for name in _PLAIN}
         state.update({name: values[name] for name in _VALUES})
         if "sigma_" in held:
@@ -434,6 +449,14 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         return unpack(bits, self.components_.dtype)
 
     @property
+    def log_normalizer_(self) -> float:
+        """log Z as noise-contrastive estimation has learnt it."""
+        check_is_fitted(self, "components_")
+        if "log_normalizer" not in self._loss_state:
+            raise AttributeError(f"log_normalizer_: loss={self._loss_name!r} learns none")
+        return float(self._loss_state["log_normalizer"][0])
+
+    @property
     def swap_rates_(self) -> NDArray[np.float64]:
         """Share of the tried swaps that were made, of every pair of temperatures, the lowest first."""
         check_is_fitted(self, "components_")
@@ -447,6 +470,29 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
+
+
+def _require_shapes(held: dict[str, NDArray[Any]], n_hidden: int, n_visible: int) -> None:
+    """ValueError where parts of a saved state do not belong together."""
+    of_hidden, of_visible = (n_hidden,), (n_visible,)
+    expected = {
+        **dict.fromkeys(("intercept_hidden_", "_activity", "velocity.hidden_bias"), of_hidden),
+        **dict.fromkeys(("centers.hidden", "loss.fast_hidden"), of_hidden),
+        **dict.fromkeys(("intercept_visible_", "_mean", "_deviation", "velocity.visible_bias"), of_visible),
+        **dict.fromkeys(("sigma_", "_log_sigma", "centers.visible", "loss.fast_visible"), of_visible),
+        **dict.fromkeys(("loss.base_bias", "loss.base_sigma", "velocity.log_sigma"), of_visible),
+    }
+    wrong = [name for name, shape in expected.items() if name in held and held[name].shape != shape]
+    wrong += [
+        name
+        for name in ("velocity.up", "loss.fast_up")
+        if name in held and held[name].shape != padded_rows(n_visible, n_hidden, held[name].dtype).shape
+    ]
+    chains = held.get("loss.hidden")
+    if chains is not None and (chains.shape[0] != -(-n_hidden // 32) or chains.dtype != np.uint32):
+        wrong.append("loss.hidden")
+    if wrong:
+        raise ValueError(f"parts of the state do not belong to its weights: {', '.join(wrong)}")
 
 
 def _blocks(n_rows: int) -> list[slice]:

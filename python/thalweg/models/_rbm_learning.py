@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, losses, optim
 from .._base import BipartiteGradient, BipartiteLoss, Draws, LossState
-from .._check import FloatArray, one_of, real_number, seed_number, thread_number, whole_number
+from .._check import FloatArray, is_finite, one_of, real_number, seed_number, thread_number, whole_number
 from ..inference.gibbs import make_workspace
 from ._learning import one_blas_thread, unchanged_by_errors
 from ._rbm_training import GradientModifier, RbmParameters, TrainingMachine, Workshop
@@ -76,7 +76,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
     _seed: int
     _n_seen: int
     _n_rows: int
-    _first_batch: int
+    _fit_batch_size: int
     _mean: FloatArray
     _deviation: FloatArray
     _loss_name: str | None
@@ -117,7 +117,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         with unchanged_by_errors(self):
             rows = self._visible_rows(X, reset=True)
             mean, deviation = moments(rows)
-            self._start(rows.shape[1], rows.dtype, mean, deviation, min(self.batch_size, rows.shape[0]))
+            self._start(rows.shape[1], rows.dtype, mean, deviation)
             self.__dict__["_n_rows"] = rows.shape[0]
         self._learn(rows)
         return self
@@ -146,18 +146,19 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             rows = self._visible_rows(X, reset=not begun)
             if not begun:
                 mean, deviation = moments(rows)
-                self._start(rows.shape[1], rows.dtype, mean, deviation, min(self.batch_size, rows.shape[0]))
+                self._start(rows.shape[1], rows.dtype, mean, deviation)
+            self._require_same_size()
         self.__dict__["_n_rows"] = 0
         with self._training():
             for first in range(0, rows.shape[0], self.batch_size):
                 batch = dense_rows(rows[first : first + self.batch_size], self.components_.dtype)
-                self._commit(self._step(batch, self.learning_rate))
+                self._commit(self._step(batch, 1.0))
         return self
 
     def resume(self, X: Any) -> Any:
         """Goes on with a `fit` that was interrupted, or saved by a callback and loaded: the same bits.
 
-        `n_iter` may have been raised, and other parameters of training changed, meanwhile.
+        `n_iter` may have been raised, and other parameters of training but `batch_size` changed, meanwhile.
 
         Parameters
         ----------
@@ -182,6 +183,12 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
         if rows.shape[0] != self._n_rows:
             raise ValueError(f"X: expected the {self._n_rows} rows of fit, got shape {rows.shape}")
+        if self.batch_size != self._fit_batch_size:
+            raise ValueError(
+                f"batch_size: `fit` was begun with {self._fit_batch_size}, which cannot change on the way, "
+                f"got {self.batch_size}"
+            )
+        self._require_same_size()
         self._learn(rows)
         return self
 
@@ -202,6 +209,9 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         real_number(self.l2, "l2", minimum=0.0)
         real_number(self.sparsity_cost, "sparsity_cost", minimum=0.0)
         self._check_sparsity()
+        self._check_score_matching()
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback: expected a callable or None, got {self.callback!r}")
         one_of(self.centering, "centering", (False, True))
         one_of(self.schedule, "schedule", SCHEDULES)
         one_of(self.sample_hidden, "sample_hidden", (False, True))
@@ -221,13 +231,23 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         if self.loss == "score_matching":
             raise ValueError('sparsity_cost: loss="score_matching" has no samples to take activities of')
 
-    def _start(
-        self, n_features: int, dtype: Any, mean: NDArray[Any], deviation: NDArray[Any], batch: int
-    ) -> None:
+    def _check_score_matching(self) -> None:
+        for name in ("centering", "sample_hidden"):
+            if self.loss == "score_matching" and getattr(self, name):
+                raise ValueError(f'{name}: loss="score_matching" has no samples that it could apply to')
+
+    def _start(self, n_features: int, dtype: Any, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
         """Parameters before the first step."""
+        with np.errstate(over="ignore"):
+            mean, deviation = mean.astype(dtype), deviation.astype(dtype)
+        if not (is_finite(mean) and is_finite(deviation)):
+            raise ValueError("X: the squares of its elements overflow; scale it down")
         seed = seed_number(self.random_state)
         normals = _rng.normals(seed, _rng.STREAM_INITIAL_WEIGHTS, 0, self.n_components * n_features)
-        weights = (self.init_std * normals.reshape(self.n_components, n_features)).astype(dtype)
+        with np.errstate(over="ignore"):
+            weights = (self.init_std * normals.reshape(self.n_components, n_features)).astype(dtype)
+        if not np.isfinite(weights).all():
+            raise ValueError(f"init_std: the first weights overflow {np.dtype(dtype)}, got {self.init_std:g}")
         self.__dict__.update(
             components_=weights,
             intercept_hidden_=np.zeros(self.n_components, dtype),
@@ -236,9 +256,9 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             _seed=seed,
             _n_seen=0,
             _n_sampled=0,
-            _mean=mean.astype(dtype),
-            _deviation=deviation.astype(dtype),
-            _first_batch=batch,
+            _fit_batch_size=self.batch_size,
+            _mean=mean,
+            _deviation=deviation,
             _loss_name=None,
             _loss_state={},
             _centers=None,
@@ -272,7 +292,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             self.components_, self.intercept_visible_, self.intercept_hidden_, self._held_log_sigma()
         )
         velocity = self._held_velocity(parameters)
-        self._workshop = Workshop(
+        workshop = Workshop(
             self._make_loss(),
             make_workspace(parameters.up.dtype),
             thread_number(self.n_jobs),
@@ -282,17 +302,18 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             None if velocity is None else parameters.like(),
         )
         try:
+            self._workshop = workshop
             # BLAS has small sums to do: with one thread their bits depend on nothing else.
             with one_blas_thread:
                 self._start_loss()
                 yield
         finally:
-            last = self._workshop.velocity
-            self.__dict__.update(
-                components_=np.ascontiguousarray(self.components_),
-                _velocity=None if last is None else last.vectors(),
-            )
-            del self.__dict__["_workshop"]
+            after = {
+                "components_": np.ascontiguousarray(self.components_),
+                "_velocity": self._velocities() or None,
+            }
+            self.__dict__.update(after)
+            self.__dict__.pop("_workshop", None)
 
     def _start_loss(self) -> None:
         """The state of the loss, where there is none that fits, and the centres."""
@@ -312,11 +333,13 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         held = self._loss_state.get("hidden")
         if held is None:
             return True
+        if self.loss == "pt" and len(self._loss_state["swaps_tried"]) != self.n_temperatures - 1:
+            return False
         rows = self._chain_number() * (self.n_temperatures if self.loss == "pt" else 1)
         return bool(held.shape[1] == rows)
 
     def _chain_number(self) -> int:
-        return self._first_batch if self.n_chains is None else self.n_chains
+        return self.batch_size if self.n_chains is None else self.n_chains
 
     def _make_loss(self) -> BipartiteLoss:
         k, n_chains = self.n_gibbs_steps, self._chain_number()
@@ -353,7 +376,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
                 if place == 0 or not len(order):
                     order = _rng.permutation(self._seed, _rng.STREAM_BATCH_ORDER, epoch, n_samples)
                 rows = order[place * batch_size : (place + 1) * batch_size]
-                step = self._step(dense_rows(X[rows], self.components_.dtype), self._rate(i, n_steps, epoch))
+                step = self._step(dense_rows(X[rows], self.components_.dtype), self._share(i, n_steps, epoch))
                 self._commit(step, n_iter_=epoch + 1)
                 if self.verbose and place == steps_per_epoch - 1:
                     self._report(X, epoch, perf_counter() - begun)
@@ -361,30 +384,33 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
                 if self.callback is not None:
                     self.callback({"self": self, "X": X, "i": i, "n_steps": n_steps, "epoch": epoch})
 
-    def _rate(self, i: int, n_steps: int, epoch: int) -> float:
+    def _share(self, i: int, n_steps: int, epoch: int) -> float:
+        """What the schedule leaves of every learning rate."""
         if self.schedule == "linear":
-            return self.learning_rate * (1 - i / n_steps)
+            return 1 - i / n_steps
         if self.schedule == "inverse":
-            return self.learning_rate / (1 + epoch)
-        return self.learning_rate
+            return 1 / (1 + epoch)
+        return 1.0
 
     def _report(self, X: Any, epoch: int, seconds: float) -> None:
         sample = dense_rows(X[: min(X.shape[0], _VERBOSE_ROWS)], self.components_.dtype)
-        error = np.square(sample - self.reconstruct(sample)).sum(axis=1).mean()
+        machine = self._machine_of(self._workshop.parameters)
+        error = np.square(sample - machine.visible_mean(machine.hidden(sample))).sum(axis=1).mean()
         print(
             f"[{type(self).__name__}] Iteration {epoch + 1}, squared error of reconstruction {error:.4g}, "
             f"time = {seconds:.2f}s"
         )
 
-    def _step(self, X: FloatArray, rate: float) -> _Step:
-        """One step from a batch; the estimator does not change."""
+    def _step(self, X: FloatArray, share: float) -> _Step:
+        """One step from a batch, at this share of the learning rates; the estimator does not change."""
+        rate = self.learning_rate * share
         workshop = self._workshop
         draws = Draws(self._seed, 0, self._n_seen, self.n_steps_)
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
             machine = self._machine_of(workshop.parameters)
             gradient, state = workshop.loss.gradient(machine, X, self._loss_state, draws, rate)
             self._bound(gradient)
-            parameters, velocity, is_finite = self._move(gradient, rate)
+            parameters, velocity, is_finite = self._move(gradient, share)
         if not is_finite or not all(np.isfinite(a).all() for a in state.values() if a.dtype.kind == "f"):
             raise FloatingPointError(
                 f"step {self.n_steps_ + 1}: a parameter is not finite; the estimator keeps those of the step "
@@ -408,19 +434,19 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             weights *= weights.dtype.type(self.max_grad_norm / norm)
 
     def _move(
-        self, gradient: BipartiteGradient, rate: float
+        self, gradient: BipartiteGradient, share: float
     ) -> tuple[RbmParameters, RbmParameters | None, bool]:
         """Parameters and velocities after the step, in memory of their own; and whether all are finite."""
         workshop = self._workshop
         old, old_velocity = workshop.parameters, workshop.velocity
         new, new_velocity = workshop.spare_parameters, workshop.spare_velocity
-        own = self.visible_learning_rate
-        visible_rate = rate if own is None else rate * self._relative(own)
+        rate = self.learning_rate
+        visible_rate = rate if self.visible_learning_rate is None else self.visible_learning_rate
         rates = {
             "up": (rate, self.l2),
             "hidden_bias": (rate, 0.0),
             "visible_bias": (visible_rate, 0.0),
-            **self._more_rates(rate),
+            **self._more_rates(),
         }
         is_finite = True
         for name, (own_rate, decay) in rates.items():
@@ -428,26 +454,24 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
                 getattr(old, name),
                 None if old_velocity is None else getattr(old_velocity, name),
                 getattr(gradient, name),
-                own_rate,
+                share * own_rate,
                 momentum=self.momentum,
                 decay=decay,
                 out=getattr(new, name),
                 out_velocity=None if new_velocity is None else getattr(new_velocity, name),
                 n_jobs=workshop.n_jobs or None,
             )
-        self._constrain(new, old)
+        is_finite &= self._constrain(new, old)
         new.refresh_down(workshop.n_jobs)
         return new, new_velocity, is_finite
 
-    def _relative(self, own_rate: float) -> float:
-        """A parameter's own rate relative to `learning_rate`, so that the schedule applies to it too."""
-        return own_rate / self.learning_rate if self.learning_rate else 0.0
-
-    def _more_rates(self, rate: float) -> dict[str, tuple[float, float]]:
+    def _more_rates(self) -> dict[str, tuple[float, float]]:
+        """Learning rates and decays of what only a subclass has."""
         return {}
 
-    def _constrain(self, parameters: RbmParameters, before: RbmParameters) -> None:
-        """Brings new parameters back to where they are allowed."""
+    def _constrain(self, parameters: RbmParameters, before: RbmParameters) -> bool:
+        """Brings new parameters back to where they are allowed; whether that succeeded."""
+        return True
 
     def _moving_averages(self, machine: TrainingMachine) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -462,8 +486,10 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
 
     def _commit(self, step: _Step, **more: Any) -> None:
         # One call into C each: a signal finds the old state or the new one.
+        # The weights' memory serves again two steps later: who may keep them gets them for good.
+        weights = step.parameters.weights
         attributes = {
-            "components_": step.parameters.weights,
+            "components_": weights if self.callback is None else weights.copy(),
             "intercept_visible_": step.parameters.visible_bias.copy(),
             "intercept_hidden_": step.parameters.hidden_bias.copy(),
             "_workshop": self._workshop.after_step(),
@@ -479,9 +505,30 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         if not self.momentum:
             return None
         velocity = parameters.like()
-        for name, value in (self._velocity or {}).items():
+        for name, value in self._velocities().items():
             getattr(velocity, name)[...] = value
         return velocity
+
+    def _velocities(self) -> dict[str, FloatArray]:
+        """By the parameters' names; empty without momentum."""
+        workshop = self.__dict__.get("_workshop")
+        if workshop is None:
+            return self._velocity or {}
+        return {} if workshop.velocity is None else workshop.velocity.vectors()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to a training that is under way."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if state.pop("_workshop", None) is not None:
+            state["_velocity"] = self._velocities() or None
+        return state
+
+    def _require_same_size(self) -> None:
+        if len(self.components_) != self.n_components:
+            raise ValueError(
+                f"n_components: learning was begun with {len(self.components_)}, and goes on with as many, "
+                f"got {self.n_components}"
+            )
 
     def _held_log_sigma(self) -> FloatArray | None:
         """Of the sigma that is held, for Gaussian visible units."""
@@ -499,7 +546,10 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
 def dense_rows(rows: Any, dtype: Any) -> FloatArray:
     """Rows, sparse or not, as a contiguous array of this dtype."""
     array = rows.toarray() if issparse(rows) else rows
-    made: FloatArray = np.ascontiguousarray(array, dtype)
+    with np.errstate(over="ignore"):
+        made: FloatArray = np.ascontiguousarray(array, dtype)
+    if made.dtype != array.dtype and not is_finite(made):
+        raise ValueError(f"X: overflows {made.dtype}: an element is too large for it")
     return made
 
 
@@ -508,10 +558,13 @@ def moments(X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     n = X.shape[0]
     blocks = [slice(first, first + _BLOCK_ROWS) for first in range(0, n, _BLOCK_ROWS)]
     total, square = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for block in blocks:
-        total += dense_rows(X[block], X.dtype).sum(axis=0, dtype=np.float64)
-    mean = total / n
-    for block in blocks:
-        centred = dense_rows(X[block], X.dtype) - mean
-        square += np.einsum("ij,ij->j", centred, centred)
-    return mean, np.sqrt(square / n)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in blocks:
+            total += dense_rows(X[block], X.dtype).sum(axis=0, dtype=np.float64)
+        mean = total / n
+        for block in blocks:
+            centred = dense_rows(X[block], X.dtype) - mean
+            square += np.einsum("ij,ij->j", centred, centred)
+        deviation = np.sqrt(square / n)
+    # What a mean's rounding leaves of a constant feature is none.
+    return mean, np.where(deviation <= 1e-12 * np.abs(mean), 0.0, deviation)

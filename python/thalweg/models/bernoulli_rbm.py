@@ -73,7 +73,8 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
         Threads; the bits do not depend on their number.
     callback : callable, default=None
         Called after every step of `fit` with a dict: `self`, `X`, `i`, `n_steps`, `epoch`. The estimator
-        holds that step already, so the callback may save it.
+        holds that step already, so the callback may save it. Parameters that it sets count from the next
+        call of `fit` or `resume` on.
 
     Attributes
     ----------
@@ -85,6 +86,8 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
         The visible biases a.
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states of the persistent chains, where the loss keeps such.
+    log_normalizer_ : float
+        For "nce": log Z as it was learnt.
     swap_rates_ : ndarray of shape (n_temperatures - 1,)
         For "pt": how often neighbours traded places.
     n_iter_ : int
@@ -102,7 +105,8 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
 
     Notes
     -----
-    `fit` shuffles the rows, which scikit-learn's does not; `gibbs` returns numbers of the data's dtype where
+    `fit` shuffles the rows, which scikit-learn's does not; `partial_fit` makes a step for every `batch_size`
+    of its rows, where scikit-learn's makes one; `gibbs` returns numbers of the data's dtype where
     scikit-learn's returns booleans; `score_samples` is a sum over all features where scikit-learn's draws one
     of them.
 

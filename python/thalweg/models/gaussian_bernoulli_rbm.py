@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._check import FloatArray, one_of, real_number
+from .._check import FloatArray, one_of, real_number, real_operand
 from ._rbm import RestrictedBoltzmannMachine
 from ._rbm_training import RbmParameters
 
@@ -86,7 +86,8 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         Threads; the bits do not depend on their number.
     callback : callable, default=None
         Called after every step of `fit` with a dict: `self`, `X`, `i`, `n_steps`, `epoch`. The estimator
-        holds that step already, so the callback may save it.
+        holds that step already, so the callback may save it. Parameters that it sets count from the next
+        call of `fit` or `resume` on.
 
     Attributes
     ----------
@@ -100,6 +101,8 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         The deviations sigma.
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states of the persistent chains, where the loss keeps such.
+    log_normalizer_ : float
+        For "nce": log Z as it was learnt.
     swap_rates_ : ndarray of shape (n_temperatures - 1,)
         For "pt": how often neighbours traded places.
     n_iter_ : int
@@ -219,13 +222,13 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
             real_number(self.sigma_learning_rate, "sigma_learning_rate", minimum=0.0)
 
     def _start_visible(self, mean: NDArray[Any], deviation: NDArray[Any], dtype: Any) -> dict[str, Any]:
-        overall = float(np.sqrt(np.mean(np.square(deviation)))) or 1.0
+        overall = float(np.sqrt(np.mean(np.square(deviation, dtype=np.float64)))) or 1.0
         least = _LEAST_SIGMA * overall
         if self.init_sigma is None:
             is_constant = (deviation < least) | (self.sigma_type == "scalar")
             sigma = np.where(is_constant, overall, deviation)
         else:
-            sigma = np.asarray(self.init_sigma, np.float64)
+            sigma = real_operand(self.init_sigma, "init_sigma", dtype=np.float64)
             if (
                 sigma.ndim > 1
                 or sigma.shape not in ((), mean.shape)
@@ -239,6 +242,13 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
                 raise ValueError('init_sigma: expected one number where sigma_type="scalar", got an array')
             sigma = np.broadcast_to(sigma, mean.shape)
         bias = mean if self.init_visible == "base_rates" else np.zeros(len(mean))
+        with np.errstate(over="ignore", under="ignore"):
+            if not is_scale(sigma.astype(dtype)):
+                name = "X" if self.init_sigma is None else "init_sigma"
+                raise ValueError(
+                    f"{name}: deviations from {sigma.min():g} to {sigma.max():g}, whose squares leave the "
+                    f"range of {np.dtype(dtype)}; scale the data"
+                )
         return {
             "intercept_visible_": bias.astype(dtype),
             "sigma_": sigma.astype(dtype),
@@ -253,13 +263,12 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         log_sigma: FloatArray = np.log(np.asarray(self.sigma_, self.components_.dtype))
         return log_sigma
 
-    def _more_rates(self, rate: float) -> dict[str, tuple[float, float]]:
-        if not self.learn_sigma:
-            return {"log_sigma": (0.0, 0.0)}
+    def _more_rates(self) -> dict[str, tuple[float, float]]:
         own = self.sigma_learning_rate
-        return {"log_sigma": (rate if own is None else rate * self._relative(own), 0.0)}
+        rate = self.learning_rate if own is None else own
+        return {"log_sigma": (rate if self.learn_sigma else 0.0, 0.0)}
 
-    def _constrain(self, parameters: RbmParameters, before: RbmParameters) -> None:
+    def _constrain(self, parameters: RbmParameters, before: RbmParameters) -> bool:
         assert parameters.log_sigma is not None
         assert before.log_sigma is not None
         log_sigma = parameters.log_sigma
@@ -269,8 +278,16 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
             # One number: the mean of the features' steps, of which all begin at the same place.
             log_sigma[:] = log_sigma.mean(dtype=np.float64)
         np.maximum(log_sigma, log_sigma.dtype.type(np.log(self._least_sigma)), out=log_sigma)
+        return is_scale(np.exp(log_sigma))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def is_scale(sigma: FloatArray) -> bool:
+    """Whether sigma^2 and 1 / sigma^2 are finite, in its dtype."""
+    with np.errstate(over="ignore", divide="ignore", under="ignore"):
+        square = np.square(sigma)
+        return bool(np.isfinite(square).all() and np.isfinite(1 / square).all())
