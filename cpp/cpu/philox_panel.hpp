@@ -97,11 +97,13 @@ template <class T>
 
 namespace detail {
 
-// log(u) for normal u in (0, 1].
+// log(u) for normal u in (0, 1]: the exponent is such that the fraction lies about 1, so that nothing cancels
+// where u is near 1.
 template <class T>
 [[gnu::always_inline]] inline simd::Vec<T> log_of_fraction(simd::Vec<T> u) {
   using F = Format<T>;
-  const IntVec<T> exponent = (bits<T>(u) >> F::mantissa) - F::bias;
+  const IntVec<T> root_half = bits<T>(simd::broadcast(T(0.70710678118654752440L)));
+  const IntVec<T> exponent = (bits<T>(u) - root_half) >> F::mantissa;
   const simd::Vec<T> fraction = from_bits<T>(bits<T>(u) - (exponent << F::mantissa));
   const simd::Vec<T> n = __builtin_convertvector(exponent, simd::Vec<T>);
   return n * F::ln2_high + (log1p_of_fraction<T>(fraction - 1) + n * F::ln2_low);
