@@ -181,7 +181,7 @@ def sweeping(dtype: str, args: Any) -> list[dict[str, Any]]:
     """Sweeps of 512 chains: states as sparse as MNIST's, and dense ones."""
     roof, _ = sgemm(dtype)
     rows = []
-    for kind, visible_bias in (("sparse", -3.3), ("dense", 0.0)):
+    for kind, visible_bias in (("sparse", -2.2), ("dense", 0.0)):
         w, a, b = parameters(dtype, visible_bias)
         machine = RbmMachine.of(w.T.copy(), a, b, n_jobs=common.THREADS)
         v = (np.random.default_rng(2).random((CHAINS, V)) < 0.5).astype(dtype)
