@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "core/view.hpp"
 
@@ -196,6 +197,29 @@ template <class T, class Test, class Visit>
   }
   return out;
 #endif
+}
+
+namespace detail {
+
+// Exchanges the elements of a and b whose row and lane differ in the bit `Step`, b being `Step` rows below a.
+template <int Step, class T, int... Lane>
+[[gnu::always_inline]] inline void exchange(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, Lane...>) {
+  constexpr int n = lanes<T>;
+  const Vec<T> upper = __builtin_shufflevector(a, b, ((Lane & Step) != 0 ? n + (Lane ^ Step) : Lane)...);
+  const Vec<T> lower = __builtin_shufflevector(a, b, ((Lane & Step) != 0 ? n + Lane : (Lane ^ Step))...);
+  a = upper;
+  b = lower;
+}
+
+}  // namespace detail
+
+// Transposes a square of vectors in place.
+template <class T, int Step = lanes<T> / 2>
+[[gnu::always_inline]] inline void transpose(Vec<T> (&rows)[lanes<T>]) {
+  for (int i = 0; i < lanes<T>; ++i)
+    if ((i & Step) == 0)
+      detail::exchange<Step, T>(rows[i], rows[i | Step], std::make_integer_sequence<int, lanes<T>>{});
+  if constexpr (Step > 1) transpose<T, Step / 2>(rows);
 }
 
 // `n` rounded up to a whole number of vectors.

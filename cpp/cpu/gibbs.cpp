@@ -335,26 +335,42 @@ void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_v
 
 // --- layouts
 
+namespace {
+
+// One square of numbers, as wide as a vector; what lies beyond `rows` counts as zero.
+template <class T>
+void transpose_square(const T* from, Index from_stride, Index rows, const T* scale, T* to, Index to_stride) {
+  constexpr int lanes = simd::lanes<T>;
+  simd::Vec<T> square[lanes];
+  for (int r = 0; r < lanes; ++r) square[r] = r < rows ? simd::load(from + r * from_stride) : simd::Vec<T>{};
+  simd::transpose<T>(square);
+  for (int c = 0; c < lanes; ++c)
+    simd::store(to + c * to_stride, scale == nullptr ? square[c] : square[c] * scale[c]);
+}
+
+}  // namespace
+
 template <class T>
 void transpose(MatrixView<const T> from, const T* scale, T* to, Index to_stride, int n_jobs) {
-  constexpr Index tile = 16;
-  parallel_for(
-      block_count(from.cols, tile), jobs_for(8 * from.rows * from.cols, n_jobs), [&](Index block, int) {
-        const Index first = block * tile;
-        const Index n = std::min(tile, from.cols - first);
-        T part[tile][tile];
-        for (Index i = 0; i < from.rows; i += tile) {
-          const Index m = std::min(tile, from.rows - i);
-          for (Index r = 0; r < m; ++r)
-            for (Index c = 0; c < n; ++c) part[c][r] = from(i + r, first + c);
-          for (Index c = 0; c < n; ++c)
-            for (Index r = 0; r < m; ++r)
-              to[(first + c) * to_stride + i + r] =
-                  scale == nullptr ? part[c][r] : part[c][r] * scale[first + c];
-        }
-        for (Index c = 0; c < n; ++c)
-          std::fill(to + (first + c) * to_stride + from.rows, to + (first + c + 1) * to_stride, T(0));
-      });
+  constexpr Index lanes = simd::lanes<T>;
+  parallel_for(block_count(from.cols, lanes), jobs_for(8 * from.rows * from.cols, n_jobs),
+               [&](Index block, int) {
+                 const Index first = block * lanes;
+                 const Index n = std::min(lanes, from.cols - first);
+                 const T* scales = scale == nullptr ? nullptr : scale + first;
+                 // Whole squares, as far as a vector may be read from every row and written to every row.
+                 const Index whole = n == lanes ? std::min(from.rows, to_stride / lanes * lanes) : 0;
+                 Index i = 0;
+                 for (; i < whole && i + lanes <= to_stride; i += lanes)
+                   transpose_square(from.row(i) + first, from.stride, from.rows - i, scales,
+                                    to + first * to_stride + i, to_stride);
+                 for (Index c = 0; c < n; ++c) {
+                   T* out = to + (first + c) * to_stride;
+                   for (Index r = i; r < from.rows; ++r)
+                     out[r] = scale == nullptr ? from(r, first + c) : from(r, first + c) * scales[c];
+                   std::fill(out + std::max(i, from.rows), out + to_stride, T(0));
+                 }
+               });
 }
 
 template <class T>
