@@ -6,7 +6,7 @@ of the longest row, hidden biases such that P(h) is about 0.01 at first. The pub
 PyDeep's own patches, which are not distributed; these come from the 24 Kodak photographs, and the
 log-likelihood of one Gaussian is printed beside, as the scale of the data.
 
-    python bench/papers/grbm_natural.py --work /tmp/rbm --out bench/results/grbm_natural
+    python bench/papers/grbm_natural.py --work runs --out bench/results/grbm_natural
 """
 
 from __future__ import annotations

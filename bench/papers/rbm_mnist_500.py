@@ -5,7 +5,7 @@ visible biases at the data's log-odds. log Z by 100 runs of 14,500 temperatures 
 and down from chains that begin at training rows. The last variant is no setting of
 PyDeep's: it has more chains, momentum, and a learning rate that falls linearly to zero.
 
-    python bench/papers/rbm_mnist_500.py --work /tmp/rbm --out bench/results/rbm_mnist_500
+    python bench/papers/rbm_mnist_500.py --work runs --out bench/results/rbm_mnist_500
 """
 
 from __future__ import annotations

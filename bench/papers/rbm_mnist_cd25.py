@@ -5,7 +5,7 @@ once. k rises from 1 to 25 during training, as in the paper, by the schedule bel
 rate (constant, then falling linearly to zero), momentum and weight decay is ours. log Z by 100 runs of 14,500
 temperatures (500 on [0, 0.5], 4,000 on [0.5, 0.9], 10,000 on [0.9, 1]) from the data's base rates, and back.
 
-    python bench/papers/rbm_mnist_cd25.py --work /tmp/rbm --out bench/results/rbm_mnist_cd25
+    python bench/papers/rbm_mnist_cd25.py --work runs --out bench/results/rbm_mnist_cd25
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ using WordArray = Array<std::uint32_t>;
 inline void require_no_more_bits(const ConstBits& bits, const char* name) {
   if (bits.units % 32 == 0) return;
   for (Index r = 0; r < bits.rows; ++r)
-    require(bits(bits.words() - 1, r) >> (bits.units % 32) == 0, name, ": expected no bits beyond ", bits.units,
-            " units, got some in row ", r);
+    require(bits(bits.words() - 1, r) >> (bits.units % 32) == 0, name, ": expected no bits beyond ",
+            bits.units, " units, got some in row ", r);
 }
 
 inline Bits bits_view(WordArray& a, Index rows, Index units, const char* name) {
