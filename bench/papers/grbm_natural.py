@@ -23,7 +23,7 @@ from thalweg.preprocessing import extract_patches
 
 PUBLISHED = -270.83
 SIDE, HIDDEN = 14, 196
-N_TRAIN, N_TEST = 40_000, 30_000
+N_TRAIN, N_TEST = 120_000, 30_000
 
 
 def patches(n: int, seed: int) -> np.ndarray:
