@@ -485,7 +485,6 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         return values
 
     def _commit(self, step: _Step, **more: Any) -> None:
-        # One call into C each: a signal finds the old state or the new one.
         # The weights' memory serves again two steps later: who may keep them gets them for good.
         weights = step.parameters.weights
         attributes = {
@@ -498,7 +497,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         }
         if step.parameters.log_sigma is not None:
             attributes |= {"sigma_": step.parameters.sigma, "_log_sigma": step.parameters.log_sigma.copy()}
-        self.__dict__.update(attributes)
+        self.__dict__.update(attributes)  # one call into C: a signal finds the old state or the new one
 
     def _held_velocity(self, parameters: RbmParameters) -> RbmParameters | None:
         """Zeros where momentum begins, what was held where it goes on, None without momentum."""
