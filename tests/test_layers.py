@@ -15,11 +15,12 @@ CPP = ROOT / "cpp"
 
 # Python: what each module or subpackage of thalweg may import of thalweg.
 _LEAVES = {"_base", "_check"}
-_KERNEL_USERS = {"_native", "_rng", *_LEAVES}
+_KERNEL_USERS = {"_native", "_rng", "_blas", *_LEAVES}
 _PARTS = {"ops", "energies", "inference", "losses", "optim", "preprocessing"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_base": set(),
     "_check": set(),
+    "_blas": set(),
     "_native": {"_isa"},
     "_rng": {"_native"},
     "ops": _KERNEL_USERS,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import ThreadpoolController
 
 from .. import optim
 from .._check import FloatArray, float_array, one_of, real_number, whole_number
@@ -135,37 +132,6 @@ class DictionaryLearner(SparseCodingTransformer):
     @property
     def _n_features_out(self) -> int:
         return self._n_columns_out(len(self.components_))
-
-
-class _OneBlasThread(AbstractContextManager[None]):
-    """The limit on BLAS's threads belongs to the process: the first to enter sets it, the last lifts it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limit = _blas().limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-
-
-# BLAS works with one thread inside: what it computes then has the same bits whatever the machine is.
-one_blas_thread = _OneBlasThread()
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    # Finding the libraries takes a millisecond, which a step of learning would notice.
-    return ThreadpoolController()
 
 
 def row_blocks(X: NDArray[Any]) -> Iterator[tuple[slice, FloatArray]]:

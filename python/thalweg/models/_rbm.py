@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _rng
 from .._base import Bits, Draws
+from .._blas import one_blas_thread
 from .._check import (
     FloatArray,
     float_array,
@@ -25,7 +26,6 @@ from ..energies import BernoulliRBMEnergy, GaussianRBMEnergy
 from ..inference.annealing import LogPartition, anneal_downwards, anneal_upwards
 from ..inference.annealing import temperatures as path_temperatures
 from ..inference.gibbs import RbmMachine, padded_rows, unpack
-from ._learning import one_blas_thread
 from ._rbm_learning import RbmLearner, dense_rows, moments
 
 _BLOCK_ROWS = 4096

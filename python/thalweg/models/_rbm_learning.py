@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, losses, optim
 from .._base import BipartiteGradient, BipartiteLoss, Draws, LossState
+from .._blas import one_blas_thread
 from .._check import FloatArray, is_finite, one_of, real_number, seed_number, thread_number, whole_number
 from ..inference.gibbs import make_workspace
-from ._learning import one_blas_thread, unchanged_by_errors
+from ._learning import unchanged_by_errors
 from ._rbm_training import GradientModifier, RbmParameters, TrainingMachine, Workshop
 
 SCHEDULES = ("constant", "linear", "inverse")

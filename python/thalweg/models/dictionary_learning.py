@@ -11,8 +11,9 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted
 
 from .. import optim
+from .._blas import one_blas_thread
 from .._check import FloatArray, float_array, seed_number
-from ._learning import DictionaryLearner, one_blas_thread, require_finite_step, unchanged_by_errors
+from ._learning import DictionaryLearner, require_finite_step, unchanged_by_errors
 
 
 class DictionaryLearning(DictionaryLearner):

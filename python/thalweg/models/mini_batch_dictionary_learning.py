@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, optim
+from .._blas import one_blas_thread
 from .._check import FloatArray, float_array, one_of, real_number, seed_number, whole_number
 from ..inference.lasso import EncodeInfo
 from ..inference.sparse_encode import float_dtype
 from ._learning import (
     DictionaryLearner,
-    one_blas_thread,
     require_finite_rows,
     require_finite_step,
     unchanged_by_errors,
