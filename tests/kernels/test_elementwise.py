@@ -108,7 +108,7 @@ def at_level(level, tmp_path, points):
         "points = np.load(source)\n"
         "np.savez(target, **{f'{n} {d}': getattr(ops, n)(points[d]) for n in names for d in points})\n"
     )
-    root = Path(ops.__file__).resolve().parents[1]
+    root = Path(ops.__file__).resolve().parents[2]
     environment = {**os.environ, "THALWEG_ISA": level, "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", code, level, str(source), str(target), *SMOOTH]
     subprocess.run(command, env=environment, check=True)
