@@ -1,0 +1,114 @@
+"""Images and signals at the door of convolutional models: a batch, or a list of unequal sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _check
+from .._check import FloatArray
+
+_SIZES = {1: "length", 2: "height, width"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How X came, which is how results are given back."""
+
+    ndim: int  # 2 for images, 1 for signals
+    is_stacked: bool  # one array, where a list of images may have unequal sizes
+    has_channels: bool  # gray images may come without that axis
+
+    def maps(self, results: list[FloatArray]) -> Any:
+        """Results of shape (maps, height, width), one for each image: codes, say."""
+        return self._given_back(results)
+
+    def images(self, results: list[FloatArray]) -> Any:
+        """Images of shape (channels, height, width), with the axis of the channels where X had it."""
+        return self._given_back(results if self.has_channels else [result[0] for result in results])
+
+    def _given_back(self, results: list[FloatArray]) -> Any:
+        if self.ndim == 1:
+            results = [result[..., 0, :] for result in results]
+        return np.stack(results) if self.is_stacked else results
+
+
+def as_images(
+    X: Any,
+    *,
+    channels: int | None = None,
+    ndim: int = 2,
+    dtype: Any = None,
+    name: str = "X",
+    is_finite: bool = True,
+) -> tuple[list[FloatArray], Layout]:
+    """X as a list of C-contiguous images (channels, height, width), and how to give results back.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, channels, height, width) or (n, height, width), or list of such images
+        With `ndim` 1 signals, (n, channels, length) or (n, length), or a list, which become images of
+        height 1.
+        The images of a list may have unequal sizes, and have the same number of channels.
+    channels : int, default=None
+        Number of channels to ask for; None takes any.
+    ndim : {2, 1}, default=2
+        Axes of an image, or of a signal, apart from its channels.
+    dtype : dtype, default=None
+        float32 or float64; None stands for float32 where all images are float32, else float64.
+    name : str, default="X"
+        What messages call X.
+    is_finite : bool, default=True
+        Whether pixels that are not finite are refused.
+
+    Returns
+    -------
+    images : list of ndarray of shape (channels, height, width)
+        Not copied where an image is C-contiguous and of that dtype.
+    layout : Layout
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where X is no array of numbers and no list of images, has no image or an image has no pixel, a number
+        of axes or of channels is wrong, or a pixel is not finite.
+    """
+    is_stacked = not isinstance(X, list | tuple)
+    if is_stacked:
+        X = _check.array_of(X, name)
+        _check_axes(X.shape[1:], X.shape, f"(n, channels, {_SIZES[ndim]}) or (n, {_SIZES[ndim]})", ndim, name)
+    if len(X) == 0:
+        raise ValueError(f"{name}: expected at least one image, got none")
+    names = [name if is_stacked else f"{name}[{i}]" for i in range(len(X))]
+    given = list(X) if is_stacked else [_check.array_of(x, at) for x, at in zip(X, names)]
+    if dtype is None:
+        dtype = np.float32 if all(x.dtype == np.float32 for x in given) else np.float64
+    has_channels = given[0].ndim == ndim + 1
+    images: list[FloatArray] = []
+    for x, at in zip(given, names):
+        _check_axes(x.shape, x.shape, f"(channels, {_SIZES[ndim]}) or ({_SIZES[ndim]},)", ndim, at)
+        if (x.ndim == ndim + 1) is not has_channels:
+            raise ValueError(f"{at}: expected {given[0].ndim} dimensions, as {name}[0] has, got {x.shape}")
+        image = _float_image(x, at, dtype, is_finite)
+        image = image if has_channels else image[None]
+        expected = len(images[0]) if images and channels is None else channels
+        if expected is not None and len(image) != expected:
+            raise ValueError(f"{at}: expected {expected} channel(s), got shape {x.shape}")
+        images.append(image if ndim == 2 else image[:, None])
+    return images, Layout(ndim, is_stacked, has_channels)
+
+
+def _float_image(x: Any, name: str, dtype: Any, is_finite: bool) -> FloatArray:
+    if is_finite:
+        return _check.float_array(x, name, dtype=dtype)
+    return np.ascontiguousarray(_check.real_operand(x, name, dtype=dtype))
+
+
+def _check_axes(image: tuple[int, ...], shape: tuple[int, ...], expected: str, ndim: int, name: str) -> None:
+    """ValueError where `image`, the sizes of one of X's images, is no image."""
+    if len(image) not in (ndim, ndim + 1):
+        raise ValueError(f"{name}: expected shape {expected}, got {shape}")
+    if 0 in image:
+        raise ValueError(f"{name}: expected at least one pixel, got shape {shape}")
