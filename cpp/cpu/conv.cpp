@@ -105,80 +105,114 @@ void many_outputs(const Pass& pass, const T* in, const T* bank, T* out, int n_jo
   });
 }
 
-// Asks for the rows of a window before they are needed, a share at a time.
-template <class T>
-void prefetch_rows(const T* plane, Index height, Index width, Index top, Index left, Index rows, Index cols) {
-  constexpr Index line = 64 / sizeof(T);
-  const Index end = std::min(left + cols, width);
-  for (Index y = std::max<Index>(top, 0); y < std::min(top + rows, height); ++y)
-    for (Index x = std::max<Index>(left, 0); x < end; x += line) __builtin_prefetch(plane + y * width + x);
-}
-
 // Few outputs: one input plane of a block after the other is added to all of them.
 template <class T>
-void few_outputs(const Pass& pass, const T* in, const T* bank, T* out, int n_jobs) {
-  // By input plane, output, column, row: the order in which synthesise reads taps.
-  const Index taps = pass.kh * pass.kw;
-  const Buffer<T> packed(pass.in_planes * pass.out_planes * taps);
-  for (Index p = 0; p < pass.in_planes; ++p)
-    for (Index q = 0; q < pass.out_planes; ++q)
-      for (Index i = 0; i < pass.kh; ++i)
-        for (Index j = 0; j < pass.kw; ++j)
-          packed[(p * pass.out_planes + q) * taps + j * pass.kh + i] =
-              bank[(q * pass.in_planes + p) * taps + i * pass.kw + j];
+class FewOutputs {
+ public:
+  FewOutputs(const Pass& pass, const T* in, const T* bank, T* out)
+      : pass_(pass),
+        in_(in),
+        out_(out),
+        taps_(pass.kh * pass.kw),
+        padded_kw_(simd::padded<T>(pass.kw)),
+        tile_rows_(cpu::synthesis_tile_rows(pass.kh, pass.out_height)),
+        grid_(cpu::block_grid<T>(pass.out_height, pass.out_width, tile_rows_, block_rows, block_vectors)),
+        stride_(window_stride<T>(grid_.cols, pass.kw)),
+        window_rows_(grid_.rows + pass.kh - 1),
+        margin_(simd::padded<T>(pass.kw - 1)),
+        sums_stride_(margin_ + grid_.cols + padded_kw_),
+        columns_(pass.in_planes * pass.out_planes * taps_),
+        reversed_(pass.in_planes * pass.out_planes * pass.kh * padded_kw_, T(0)) {
+    for (Index p = 0; p < pass.in_planes; ++p)
+      for (Index q = 0; q < pass.out_planes; ++q)
+        for (Index i = 0; i < pass.kh; ++i)
+          for (Index j = 0; j < pass.kw; ++j) {
+            const T tap = bank[(q * pass.in_planes + p) * taps_ + i * pass.kw + j];
+            columns_[filter(p, q) * taps_ + j * pass.kh + i] = tap;
+            reversed_[(filter(p, q) * pass.kh + i) * padded_kw_ + pass.kw - 1 - j] = tap;
+          }
+  }
 
-  const Index tile_rows = cpu::synthesis_tile_rows(pass.kh, pass.out_height);
-  const BlockGrid grid =
-      cpu::block_grid<T>(pass.out_height, pass.out_width, tile_rows, block_rows, block_vectors);
-  const Index stride = window_stride<T>(grid.cols, pass.kw);
-  const Index window_rows = grid.rows + pass.kh - 1;
+  void write(int n_jobs) {
+    const Index blocks = pass_.n * grid_.count();
+    for (Index w = std::min<Index>(thread_count(n_jobs), blocks); w > 0; --w)
+      workspaces_.push_back({Buffer<T>(window_rows_ * stride_, T(0)),
+                             Buffer<T>(pass_.out_planes * grid_.rows * sums_stride_),
+                             Buffer<unsigned char>(window_rows_)});
+    parallel_for(blocks, n_jobs, [&](Index index, int worker) {
+      const Workspace& work = workspaces_[static_cast<std::size_t>(worker)];
+      const Index block = index % grid_.count();
+      std::fill_n(work.sums.data(), work.sums.size(), T(0));
+      for (Index p = 0; p < pass_.in_planes; ++p) {
+        poll_interrupt();
+        add_plane(index / grid_.count(), block, p, work);
+      }
+      for (Index q = 0; q < pass_.out_planes; ++q)
+        for (Index y = 0; y < grid_.rows_of(block); ++y)
+          std::copy_n(sums(work, q) + y * sums_stride_, grid_.cols_of(block),
+                      pass_.output(out_, index / grid_.count(), q) +
+                          (grid_.top(block) + y) * pass_.out_width + grid_.left(block));
+    });
+  }
+
+ private:
   struct Workspace {
     Buffer<T> window, sums;
     Buffer<unsigned char> is_busy;
   };
-  const Index blocks = pass.n * grid.count();
-  std::vector<Workspace> workspaces;
-  for (Index w = std::min<Index>(thread_count(n_jobs), blocks); w > 0; --w)
-    workspaces.push_back({Buffer<T>(window_rows * stride), Buffer<T>(pass.out_planes * grid.rows * grid.cols),
-                          Buffer<unsigned char>(window_rows)});
 
-  parallel_for(blocks, n_jobs, [&](Index index, int worker) {
-    const Workspace& work = workspaces[static_cast<std::size_t>(worker)];
-    const Index image = index / grid.count();
-    const Index block = index % grid.count();
-    const Index top = grid.top(block);
-    const Index left = grid.left(block);
-    const Index height = block_count(grid.rows_of(block), tile_rows) * tile_rows;
-    const Index width = simd::padded<T>(grid.cols_of(block));
-    const Index rows = height + pass.kh - 1;
-    const Index cols = width + pass.kw - 1;
-    std::fill_n(work.sums.data(), work.sums.size(), T(0));
-    for (Index p = 0; p < pass.in_planes; ++p) {
-      poll_interrupt();
-      cpu::copy_window(pass.input(in, image, p), pass.in_height, pass.in_width, top - pass.top,
-                       left - pass.left, rows, cols, pass.wraps, work.window.data(), stride);
-      for (Index y = 0; y < rows; ++y) {
-        const T* row = work.window.data() + y * stride;
-        work.is_busy[y] = std::any_of(row, row + cols, [](T z) { return z != 0; });
-      }
-      for (Index q = 0; q < pass.out_planes; ++q) {
-        if (p + 1 < pass.in_planes) {
-          const Index from = q * rows / pass.out_planes;
-          const Index to = (q + 1) * rows / pass.out_planes;
-          prefetch_rows(pass.input(in, image, p + 1), pass.in_height, pass.in_width, top - pass.top + from,
-                        left - pass.left, to - from, cols);
-        }
-        cpu::synthesise<T>({work.window.data(), stride, work.is_busy.data()},
-                           packed.data() + (p * pass.out_planes + q) * taps, pass.kh, pass.kw, tile_rows,
-                           height, width, work.sums.data() + q * grid.rows * grid.cols, grid.cols);
-      }
+  [[nodiscard]] Index filter(Index p, Index q) const { return p * pass_.out_planes + q; }
+  [[nodiscard]] T* sums(const Workspace& work, Index q) const {
+    return work.sums.data() + q * grid_.rows * sums_stride_ + margin_;
+  }
+
+  void add_plane(Index image, Index block, Index p, const Workspace& work) const {
+    const Index top = grid_.top(block) - pass_.top;
+    const Index left = grid_.left(block) - pass_.left;
+    const Index height = block_count(grid_.rows_of(block), tile_rows_) * tile_rows_;
+    const Index width = simd::padded<T>(grid_.cols_of(block));
+    const Index rows = height + pass_.kh - 1;
+    const Index cols = width + pass_.kw - 1;
+    cpu::copy_window(pass_.input(in_, image, p), pass_.in_height, pass_.in_width, top, left, rows, cols,
+                     pass_.wraps, work.window.data(), stride_);
+    const cpu::PlaneWindow<T> window{work.window.data(), stride_, work.is_busy.data()};
+    const Index limit = cpu::scatter_limit<T>(height, width, pass_.kw);
+    Index nonzeros = 0;
+    for (Index y = 0; y < rows; ++y) {
+      const Index enough = std::max<Index>(limit - nonzeros, 1);
+      const Index count = cpu::count_nonzeros(window.data + y * stride_, cols, enough);
+      work.is_busy[y] = count > 0;
+      nonzeros += count;
     }
-    for (Index q = 0; q < pass.out_planes; ++q)
-      for (Index y = 0; y < grid.rows_of(block); ++y)
-        std::copy_n(work.sums.data() + (q * grid.rows + y) * grid.cols, grid.cols_of(block),
-                    pass.output(out, image, q) + (top + y) * pass.out_width + left);
-  });
-}
+    cpu::Prefetch<T> ahead;
+    if (p + 1 < pass_.in_planes)
+      ahead = {pass_.input(in_, image, p + 1), pass_.in_height, pass_.in_width, top, left, rows, cols};
+    for (Index q = 0; q < pass_.out_planes; ++q)
+      if (nonzeros < limit) {
+        ahead.next(rows);
+        cpu::scatter(window, reversed_.data() + filter(p, q) * pass_.kh * padded_kw_, pass_.kh, pass_.kw,
+                     height, cols, sums(work, q), sums_stride_);
+      } else {
+        cpu::synthesise(window, columns_.data() + filter(p, q) * taps_, pass_.kh, pass_.kw, tile_rows_,
+                        height, width, sums(work, q), sums_stride_, [&] { ahead.next(6); });
+      }
+  }
+
+  Pass pass_;
+  const T* in_;
+  T* out_;
+  Index taps_;
+  Index padded_kw_;
+  Index tile_rows_;
+  BlockGrid grid_;
+  Index stride_;
+  Index window_rows_;
+  Index margin_;
+  Index sums_stride_;
+  Buffer<T> columns_;
+  Buffer<T> reversed_;
+  std::vector<Workspace> workspaces_;
+};
 
 template <class T>
 void apply(const Pass& pass, const T* in, const T* bank, T* out, int n_jobs) {
@@ -189,7 +223,7 @@ void apply(const Pass& pass, const T* in, const T* bank, T* out, int n_jobs) {
   if (pass.out_planes >= enough)
     many_outputs(pass, in, bank, out, n_jobs);
   else
-    few_outputs(pass, in, bank, out, n_jobs);
+    FewOutputs<T>(pass, in, bank, out).write(n_jobs);
 }
 
 // Filters (K, C, kh, kw) as (C, K, kh, kw), reversed in rows and columns.
@@ -233,7 +267,7 @@ class GradientSum {
     parallel_for(tasks, n_jobs, [&](Index task, int worker) {
       const Index part = task / panels_;
       for (Index b = part * blocks() / parts_; b < (part + 1) * blocks() / parts_; ++b)
-        add_block(b, task % panels_, sums_.data() + part * size,
+        add_block(b, (part + 1) * blocks() / parts_, task % panels_, sums_.data() + part * size,
                   workspaces_[static_cast<std::size_t>(worker)]);
     });
     parallel_for(shape_.filters, n_jobs, [&](Index k, int) {
@@ -257,31 +291,55 @@ class GradientSum {
 
   [[nodiscard]] Index blocks() const { return shape_.n * grid_.count(); }
 
-  void add_block(Index index, Index panel, T* sums, Workspace& work) const {
-    const Index image = index / grid_.count();
+  // Codes of a block, those of one panel of filters.
+  struct CodeBlock {
+    const T* data;
+    Index filters, top, left, rows, cols;
+  };
+
+  [[nodiscard]] CodeBlock code_block(Index index, Index panel) const {
     const Index block = index % grid_.count();
-    const Index top = grid_.top(block);
-    const Index left = grid_.left(block);
-    const Index rows = grid_.rows_of(block);
-    const Index cols = grid_.cols_of(block);
     const Index first = panel * cpu::gradient_panel<T>;
-    const Index filters = std::min(cpu::gradient_panel<T>, shape_.filters - first);
-    const Index code_plane = shape_.code_height() * shape_.code_width();
-    work.pixels.take(
-        codes_ + (image * shape_.filters + first) * code_plane + top * shape_.code_width() + left, code_plane,
-        shape_.code_width(), filters, rows, cols, stride_);
+    const T* data = codes_ + (index / grid_.count() * shape_.filters + first) * code_plane() +
+                    grid_.top(block) * shape_.code_width() + grid_.left(block);
+    return {data,
+            std::min(cpu::gradient_panel<T>, shape_.filters - first),
+            grid_.top(block),
+            grid_.left(block),
+            grid_.rows_of(block),
+            grid_.cols_of(block)};
+  }
+
+  [[nodiscard]] Index code_plane() const { return shape_.code_height() * shape_.code_width(); }
+
+  // Asks for the share [step, step + 1) of `steps` of a block's codes.
+  [[gnu::always_inline]] void prefetch(const CodeBlock& block, Index step, Index steps) const {
+    const Index rows = block.filters * block.rows;
+    for (Index r = step * rows / steps; r < (step + 1) * rows / steps; ++r)
+      cpu::prefetch_run(block.data + r / block.rows * code_plane() + r % block.rows * shape_.code_width(),
+                        block.cols);
+  }
+
+  void add_block(Index index, Index end, Index panel, T* sums, Workspace& work) const {
+    const CodeBlock block = code_block(index, panel);
+    const CodeBlock next = code_block(std::min(index + 1, end - 1), panel);
+    work.pixels.take(block.data, code_plane(), shape_.code_width(), block.filters, block.rows, block.cols,
+                     stride_);
     if (work.pixels.count == 0) return;
     for (Index c = 0; c < shape_.channels; ++c) {
+      const T* image = images_ + (index / grid_.count() * shape_.channels + c) * shape_.height * shape_.width;
       T* window = work.windows.data() + c * plane_;
-      cpu::copy_window(images_ + (image * shape_.channels + c) * shape_.height * shape_.width, shape_.height,
-                       shape_.width, top - shape_.top(), left - shape_.left(),
-                       rows + shape_.filter_height - 1, cols + shape_.filter_width - 1,
-                       shape_.boundary == Boundary::circular, window, stride_);
+      cpu::copy_window(image, shape_.height, shape_.width, block.top - shape_.top(),
+                       block.left - shape_.left(), block.rows + shape_.filter_height - 1,
+                       block.cols + shape_.filter_width - 1, shape_.boundary == Boundary::circular, window,
+                       stride_);
       for (Index i = 0; i < shape_.filter_height; ++i) {
         poll_interrupt();
-        const Index tap = (c * shape_.filter_height + i) * shape_.filter_width;
-        cpu::add_gradient(work.pixels, filters, window + i * stride_, shape_.filter_width,
-                          sums + tap * padded_filters_ + first, padded_filters_);
+        const Index row = c * shape_.filter_height + i;
+        prefetch(next, row, shape_.channels * shape_.filter_height);
+        cpu::add_gradient(work.pixels, block.filters, window + i * stride_, shape_.filter_width,
+                          sums + row * shape_.filter_width * padded_filters_ + panel * cpu::gradient_panel<T>,
+                          padded_filters_);
       }
     }
   }

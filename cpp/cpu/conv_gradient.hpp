@@ -47,28 +47,30 @@ struct TransposedCodes {
     for (Index y = 0; y < rows; ++y)
       for (Index x = 0; x < cols; x += lanes) {
         simd::Vec<T> square[gradient_vectors][lanes];
+        Bits bits = {};
         for (int v = 0; v < gradient_vectors; ++v) {
           for (int l = 0; l < lanes; ++l) {
             const Index k = v * lanes + l;
             const T* row = from + k * filter_stride + y * row_stride + x;
             square[v][l] = k < filters ? load_some(row, cols - x) : simd::Vec<T>{};
+            bits |= reinterpret_cast<Bits>(square[v][l]);
           }
           simd::transpose<T>(square[v]);
         }
-        for (Index l = 0; l < std::min<Index>(lanes, cols - x); ++l) {
-          T* to = codes.data() + count * gradient_panel<T>;
-          auto is_set = square[0][l] != 0;
-          for (int v = 0; v < gradient_vectors; ++v) {
-            simd::store(to + v * lanes, square[v][l]);
-            is_set |= square[v][l] != 0;
+        const unsigned is_set = simd::lane_bits<T>(bits != 0);  // pixels past the last column are not
+        const Index first = y * window_stride + x;
+        for (int l = 0; l < lanes; ++l)
+          if ((is_set >> l & 1) != 0) {
+            T* to = codes.data() + count * gradient_panel<T>;
+            for (int v = 0; v < gradient_vectors; ++v) simd::store(to + v * lanes, square[v][l]);
+            at[count++] = static_cast<std::int32_t>(first + l);
           }
-          at[count] = static_cast<std::int32_t>(y * window_stride + x + l);
-          count += simd::lane_bits<T>(is_set) != 0;
-        }
       }
   }
 
  private:
+  using Bits = decltype(simd::Vec<T>{} != simd::Vec<T>{});
+
   static simd::Vec<T> load_some(const T* from, Index count) {
     if (count >= simd::lanes<T>) return simd::load(from);
     T all[simd::lanes<T>] = {};

@@ -21,11 +21,11 @@
 //
 // with p, y and i running over rows and columns. Signals are images of height 1.
 //
-// The sums are taken directly, without Fourier transforms: correlate and convolve make one chain of
-// multiply-adds for every output, in the order of (c, i) and (k, i) (of (k, kh - 1 - i) for convolve), so
-// that an image's result is the same bits in whatever batch it comes. filter_gradient sums over blocks of
-// pixels that the shape alone fixes. No result depends on the number of threads. Codes that are zero over a
-// whole row of a block cost next to nothing in convolve and filter_gradient.
+// The sums are taken directly, without Fourier transforms. An output of correlate or convolve is one chain of
+// multiply-adds, in an order that the shape of one image and where its codes are zero fix: its bits do not
+// depend on the batch. filter_gradient sums over blocks of pixels that the shape alone fixes. No result
+// depends on the number of threads. Zeros among the codes save work: convolve adds the non-zeros one by one
+// where they are few, filter_gradient leaves out pixels all of whose codes are zero.
 //
 // Errors: std::invalid_argument where a size is not positive (n may be 0) or a filter does not fit.
 #pragma once

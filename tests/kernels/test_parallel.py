@@ -61,6 +61,29 @@ def long_dictionary_update():
         update_dictionary(D, A, B, n_jobs=2)
 
 
+LARGE_FILTERS = (96, 96)
+
+
+def images_and_filters():
+    rng = np.random.default_rng(9)
+    return rng.standard_normal((2, 1, 300, 300)), rng.standard_normal((64, 1, *LARGE_FILTERS))
+
+
+def long_correlation():
+    X, filters = images_and_filters()
+    ops.correlate(X, filters, boundary="same", n_jobs=2)
+
+
+def long_convolution():
+    Z, filters = images_and_filters()
+    ops.convolve(np.repeat(Z, 64, axis=1), filters, boundary="same", n_jobs=2)
+
+
+def long_filter_gradient():
+    X, _ = images_and_filters()
+    ops.filter_gradient(np.repeat(X, 64, axis=1), X, LARGE_FILTERS, boundary="same", n_jobs=2)
+
+
 @pytest.mark.parametrize(
     "long_call",
     [
@@ -70,6 +93,9 @@ def long_dictionary_update():
         long_omp,
         long_omp_of_one_row,
         long_dictionary_update,
+        long_correlation,
+        long_convolution,
+        long_filter_gradient,
     ],
 )
 def test_ctrl_c_ends_a_long_call(long_call):
