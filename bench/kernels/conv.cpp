@@ -75,11 +75,17 @@ void shapes(benchmark::internal::Benchmark* bench) {
 }
 
 template <class T>
-constexpr auto correlate = conv<T, Operation::correlate>;
+void correlate(benchmark::State& state) {
+  conv<T, Operation::correlate>(state);
+}
 template <class T>
-constexpr auto convolve = conv<T, Operation::convolve>;
+void convolve(benchmark::State& state) {
+  conv<T, Operation::convolve>(state);
+}
 template <class T>
-constexpr auto filter_gradient = conv<T, Operation::filter_gradient>;
+void filter_gradient(benchmark::State& state) {
+  conv<T, Operation::filter_gradient>(state);
+}
 
 BENCHMARK(product<float>)->UseRealTime();
 BENCHMARK(product<double>)->UseRealTime();
