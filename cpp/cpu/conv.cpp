@@ -28,14 +28,20 @@ void require_sizes(const ConvShape& s) {
           s.filter_width, " do not fit into an image of ", s.height, " x ", s.width);
 }
 
+[[nodiscard]] int jobs_of(double operations, int n_jobs) {
+  return jobs_for(static_cast<Index>(std::min(operations, 1e15)), n_jobs);
+}
+
 // What correlate and convolve have in common: every output plane q of an image is a sum over its input planes
 // p, out_q(y, x) = sum_{p, i, j} bank(q, p, i, j) in_p(y - top + i, x - left + j).
 struct Pass {
   Index n, in_planes, in_height, in_width, out_planes, out_height, out_width, kh, kw, top, left;
   bool wraps;
 
-  [[nodiscard]] Index operations() const {
-    return n * in_planes * out_planes * out_height * out_width * kh * kw;
+  // Multiply-adds; so many that an integer might not hold them.
+  [[nodiscard]] double operations() const {
+    return static_cast<double>(n * out_planes * out_height * out_width) *
+           static_cast<double>(in_planes * kh * kw);
   }
   template <class T>
   [[nodiscard]] const T* input(const T* in, Index image, Index p) const {
@@ -156,6 +162,8 @@ class FewOutputs {
   }
 
  private:
+  static constexpr Index long_taps = 1024;  // a plane may then take long, and a tile is no short time
+
   struct Workspace {
     Buffer<T> window, sums;
     Buffer<unsigned char> is_busy;
@@ -194,7 +202,10 @@ class FewOutputs {
                      height, cols, sums(work, q), sums_stride_);
       } else {
         cpu::synthesise(window, columns_.data() + filter(p, q) * taps_, pass_.kh, pass_.kw, tile_rows_,
-                        height, width, sums(work, q), sums_stride_, [&] { ahead.next(6); });
+                        height, width, sums(work, q), sums_stride_, [&] {
+                          ahead.next(6);
+                          if (taps_ > long_taps) poll_interrupt();
+                        });
       }
   }
 
@@ -217,7 +228,7 @@ class FewOutputs {
 template <class T>
 void apply(const Pass& pass, const T* in, const T* bank, T* out, int n_jobs) {
   if (pass.n == 0) return;
-  n_jobs = jobs_for(pass.operations(), n_jobs);
+  n_jobs = jobs_of(pass.operations(), n_jobs);
   // Low filters reach few rows, and leave the rows of an output little to share.
   const Index enough = pass.kh < 4 ? 2 : 8;
   if (pass.out_planes >= enough)
@@ -259,7 +270,8 @@ class GradientSum {
   void write(T* gradient, int n_jobs) {
     const Index tasks = parts_ * panels_;
     const Index size = shape_.taps() * padded_filters_;
-    n_jobs = jobs_for(blocks() * grid_.rows * grid_.cols * size, n_jobs);
+    n_jobs =
+        jobs_of(static_cast<double>(blocks() * grid_.rows * grid_.cols) * static_cast<double>(size), n_jobs);
     sums_ = Buffer<T>(parts_ * size, T(0));
     for (Index w = std::min<Index>(thread_count(n_jobs), tasks); w > 0; --w)
       workspaces_.push_back(

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
 #include <type_traits>
 
 #include "core/buffer.hpp"
@@ -32,7 +31,7 @@ inline constexpr Index gradient_panel = gradient_vectors * simd::lanes<T>;
 template <class T>
 struct TransposedCodes {
   Buffer<T> codes;
-  Buffer<std::int32_t> at;
+  Buffer<Index> at;
   Index count = 0;
 
   TransposedCodes() = default;
@@ -63,7 +62,7 @@ struct TransposedCodes {
           if ((is_set >> l & 1) != 0) {
             T* to = codes.data() + count * gradient_panel<T>;
             for (int v = 0; v < gradient_vectors; ++v) simd::store(to + v * lanes, square[v][l]);
-            at[count++] = static_cast<std::int32_t>(first + l);
+            at[count++] = first + l;
           }
       }
   }
@@ -87,7 +86,7 @@ void gradient_tile(const TransposedCodes<T>& pixels, const T* window, T* sums, I
   constexpr int lanes = simd::lanes<T>;
   simd::Vec<T> acc[Taps][Vectors] = {};
   const T* code = pixels.codes.data();
-  const std::int32_t* at = pixels.at.data();
+  const Index* at = pixels.at.data();
   for (Index q = 0; q < pixels.count; ++q, code += gradient_panel<T>) {
     const T* from = window + at[q];
     simd::Vec<T> z[Vectors];
