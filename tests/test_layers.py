@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "persistence": {"models", *_LEAVES},
     "plots": _LEAVES,
     "models": {*_PARTS, *_KERNEL_USERS},
-    "cli": {"models", "datasets", "persistence", "plots", *_PARTS, *_KERNEL_USERS},
+    "restoration": {"models", *_PARTS, *_KERNEL_USERS},
+    "cli": {"models", "restoration", "datasets", "persistence", "plots", *_PARTS, *_KERNEL_USERS},
     "__main__": {"cli"},
-    "__init__": {"models", "datasets", "persistence", "plots", *_PARTS},
+    "__init__": {"models", "restoration", "datasets", "persistence", "plots", *_PARTS},
 }
 
 # C++: what the files of each folder may include of the project.

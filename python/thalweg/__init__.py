@@ -1,6 +1,6 @@
 """thalweg: energy-based and latent-variable models with native kernels."""
 
-from . import datasets, ops, persistence, plots, preprocessing
+from . import datasets, ops, persistence, plots, preprocessing, restoration
 from .inference.sparse_encode import sparse_encode
 from .models import (
     BernoulliRBM,
@@ -26,5 +26,6 @@ __all__ = [
     "persistence",
     "plots",
     "preprocessing",
+    "restoration",
     "sparse_encode",
 ]

@@ -1,0 +1,374 @@
+"""Noise measured and removed, missing pixels filled: on photographs, and at the edges of what is accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thalweg import plots
+from thalweg.restoration import _fill, _images, _patches, denoise, estimate_noise, inpaint
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """A colour photograph of 72 x 80 pixels, uint8."""
+    from sklearn.datasets import load_sample_images
+
+    return load_sample_images().images[1][80:152, 150:230]
+
+
+@pytest.fixture(scope="module")
+def gray(photograph):
+    return photograph @ np.array([0.299, 0.587, 0.114])
+
+
+def psnr(truth, image):
+    """In decibels, for values in [0, 255]."""
+    return plots.psnr(truth / 255.0, image / 255.0)
+
+
+def gaussian(shape, sigma, seed=0):
+    return np.random.default_rng(seed).normal(scale=sigma, size=shape)
+
+
+def half(shape, seed=0):
+    return np.random.default_rng(seed).random(shape) < 0.5
+
+
+# --- noise
+
+
+@pytest.mark.parametrize("sigma", [5, 15, 25, 50])
+def test_noise_of_a_photograph_is_measured(sigma):
+    from sklearn.datasets import load_sample_images
+
+    image = load_sample_images().images[1][:256, :256].mean(axis=2)
+    noisy = image + gaussian(image.shape, sigma)
+    assert estimate_noise(noisy) == pytest.approx(sigma, rel=0.05)
+
+
+def test_noise_scales_with_the_image_and_ignores_its_level(gray):
+    noisy = gray + gaussian(gray.shape, 10)
+    assert estimate_noise(noisy / 255 - 3) == pytest.approx(estimate_noise(noisy) / 255, rel=1e-6)
+
+
+def test_noise_is_not_read_where_the_picture_is_clipped():
+    image = np.full((128, 128), 100.0)
+    image[:, :64] = 400
+    noisy = np.clip(image + gaussian(image.shape, 10), 0, 255).astype(np.uint8)
+    assert estimate_noise(noisy) == pytest.approx(10, rel=0.08)
+
+
+def test_noise_of_colour_is_that_of_its_channels():
+    noisy = gaussian((96, 96, 3), 1) * [3, 4, 5]
+    assert estimate_noise(noisy) == pytest.approx(np.sqrt(50 / 3), rel=0.05)
+
+
+def test_a_constant_picture_has_no_noise():
+    assert estimate_noise(np.full((9, 5), 7, np.uint8)) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1, 3)])
+def test_noise_needs_squares(shape):
+    with pytest.raises(ValueError, match="2 x 2"):
+        estimate_noise(np.ones(shape))
+
+
+# --- denoising
+
+
+def test_denoising_gains_on_a_photograph(gray):
+    noisy = gray + gaussian(gray.shape, 25)
+    restored = denoise(noisy, 25, random_state=0)
+    assert psnr(gray, restored) > psnr(gray, noisy) + 6
+    blind = denoise(noisy, random_state=0)
+    assert psnr(gray, blind) > psnr(gray, restored) - 0.3
+
+
+def test_a_learnt_dictionary_is_better_than_cosines(gray):
+    noisy = gray + gaussian(gray.shape, 20)
+    cosines = denoise(noisy, 20, dictionary=_patches.overcomplete_dct(8, 256))
+    assert psnr(gray, denoise(noisy, 20, random_state=0)) > psnr(gray, cosines) + 0.2
+
+
+def test_denoising_gains_in_colour(photograph):
+    noisy = photograph + gaussian(photograph.shape, 25)
+    options = {"n_components": 64, "random_state": 0}
+    apart = np.stack([denoise(noisy[..., c], 25, **options) for c in range(3)], axis=2)
+    together = denoise(noisy, 25, **options)
+    assert psnr(photograph, together) > psnr(photograph, apart) + 0.5  # channels have edges in common
+
+
+def test_denoising_follows_scale_and_level(gray):
+    noisy = gray + gaussian(gray.shape, 25)
+    options = {"n_components": 64, "random_state": 0}
+    one = denoise(noisy, 25, **options)
+    other = denoise(noisy / 255 + 10, 25 / 255, **options)
+    assert psnr(one, (other - 10) * 255) > 50
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3e5, 1 / 3])
+def test_constants_stay(value):
+    image = np.full((20, 13), value)
+    np.testing.assert_allclose(denoise(image, 0.1, random_state=0), image, rtol=1e-14)
+    np.testing.assert_array_equal(denoise(image), image)  # no noise is found
+    np.testing.assert_allclose(inpaint(image, half(image.shape)), image, rtol=1e-14)
+
+
+def test_no_noise_to_remove_returns_a_copy(gray):
+    restored = denoise(gray, 0)
+    np.testing.assert_array_equal(restored, gray)
+    assert not np.shares_memory(restored, gray)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20), (9, 2), (1, 1, 3), (7, 8)])
+def test_pictures_smaller_than_a_patch(shape):
+    image = gaussian(shape, 10) + 100
+    restored = denoise(image, 10, n_components=16, random_state=0)
+    assert restored.shape == shape
+    assert np.isfinite(restored).all()
+    if image[..., 0].size > 1:
+        assert np.std(restored - 100) < np.std(image - 100)
+    mask = np.ones(shape[:2])
+    np.testing.assert_array_equal(inpaint(image, mask), image)
+    mask[1:] = 0
+    filled = inpaint(image, mask, n_components=16, random_state=0)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[0], image[0])
+
+
+# --- inpainting
+
+
+def test_inpainting_gains_on_the_smooth_fill(gray):
+    mask = half(gray.shape)
+    damaged = np.where(mask, gray, np.nan)
+    smooth = inpaint(damaged, mask, max_iter=0)
+    filled = inpaint(damaged, mask, random_state=0)
+    assert psnr(gray, filled) > psnr(gray, smooth) + 0.5
+    np.testing.assert_array_equal(filled[mask], gray[mask])
+    np.testing.assert_array_equal(smooth[mask], gray[mask])
+
+
+def test_what_is_missing_has_no_influence(gray):
+    image, mask = gray[:40, :40], half((40, 40))
+    options = {"n_components": 32, "max_iter": 2, "random_state": 0}
+    one = inpaint(np.where(mask, image, np.nan), mask, **options)
+    other = inpaint(np.where(mask, image, np.inf), mask.astype(float), **options)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, inpaint(image, mask, **options))
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_inpainting_in_colour(photograph, per_channel):
+    mask = half(photograph.shape if per_channel else photograph.shape[:2])
+    observed = np.broadcast_to(mask if per_channel else mask[..., np.newaxis], photograph.shape)
+    damaged = np.where(observed, photograph, 0).astype(np.uint8)
+    filled = inpaint(damaged, mask, n_components=64, max_iter=5, random_state=0)
+    assert filled.dtype == np.uint8
+    np.testing.assert_array_equal(filled[observed], photograph[observed])
+    smooth = inpaint(damaged, mask, max_iter=0)
+    assert psnr(photograph, filled) > psnr(photograph, smooth) + 0.3
+
+
+def test_a_wide_hole_is_filled_within_the_range_of_the_rest(gray):
+    mask = np.ones(gray.shape)
+    mask[20:50, 20:60] = 0
+    filled = inpaint(gray, mask, max_iter=2, random_state=0)
+    seen = gray[mask == 1]
+    smooth = inpaint(gray, mask, max_iter=0)
+    assert seen.min() <= smooth.min()
+    assert smooth.max() <= seen.max()
+    np.testing.assert_array_equal(filled[mask == 1], seen)
+    assert seen.min() <= filled.min()
+    assert filled.max() <= seen.max()
+
+
+def test_the_smooth_fill_solves_its_equations():
+    # The Laplacian as a matrix with reflecting borders, and least squares over the free pixels.
+    height, width = 6, 7
+    laplacian = np.zeros((height * width,) * 2)
+    for i in range(height):
+        for j in range(width):
+            for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
+                if 0 <= k < height and 0 <= m < width:
+                    laplacian[i * width + j, k * width + m] += 1
+                    laplacian[i * width + j, i * width + j] -= 1
+    rng = np.random.default_rng(3)
+    image, mask = rng.normal(size=(height, width)), rng.random((height, width)) < 0.7
+    free = ~mask.ravel()
+    known = laplacian[:, ~free] @ image.ravel()[~free]
+    exact = image.copy()
+    exact[~mask] = np.linalg.lstsq(laplacian[:, free], -known, rcond=None)[0]
+    exact = np.clip(exact, image[mask].min(), image[mask].max())
+    np.testing.assert_allclose(_fill.biharmonic_fill(image, mask), exact, atol=5e-3)
+
+
+# --- both
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float16", "float32", "float64"])
+def test_dtypes(gray, dtype):
+    image = gray[:24, :24].astype(dtype)
+    wanted = dtype if dtype != "float16" else "float64"
+    before = image.copy()
+    assert denoise(image, 10, n_components=16, random_state=0).dtype == wanted
+    filled = inpaint(image, half(image.shape), n_components=16, max_iter=1, random_state=0)
+    assert filled.dtype == wanted
+    np.testing.assert_array_equal(image, before)
+
+
+def test_whole_numbers_stay_in_their_range():
+    checks = (np.indices((24, 24)).sum(axis=0) // 6 % 2 * 255).astype(np.uint8)
+    filled = inpaint(checks, half(checks.shape), n_components=32, random_state=0)
+    assert set(np.unique(filled)) >= {0, 255}
+    assert _images.picture_from(np.array([[[-7.0, 254.5, 254.6, 300.0]]]), checks[:1, :4]).tolist() == [
+        [0, 254, 255, 255]
+    ]
+
+
+def test_seeds_and_threads(gray):
+    image = gray[:48, :48] + gaussian((48, 48), 20)
+    options = {"n_components": 64}
+    one = denoise(image, 20, random_state=1, n_jobs=1, **options)
+    np.testing.assert_array_equal(one, denoise(image, 20, random_state=1, n_jobs=2, **options))
+    assert not np.array_equal(one, denoise(image, 20, random_state=2, **options))
+    mask = half(image.shape)
+    options["max_iter"] = 2
+    one = inpaint(image, mask, random_state=1, n_jobs=1, **options)
+    np.testing.assert_array_equal(one, inpaint(image, mask, random_state=1, n_jobs=2, **options))
+    assert not np.array_equal(one, inpaint(image, mask, random_state=2, **options))
+
+
+def test_a_dictionary_of_the_user_is_taken_as_it_is(gray):
+    atoms = _patches.overcomplete_dct(6, 100)
+    image = gray[:32, :32] + gaussian((32, 32), 20)
+    one = denoise(image, 20, dictionary=atoms)
+    np.testing.assert_array_equal(one, denoise(image, 20, dictionary=atoms, patch_size=5, n_components=3))
+    assert not np.array_equal(one, denoise(image, 20, dictionary=atoms[:50]))
+    mask = half(image.shape)
+    filled = inpaint(image, mask, dictionary=atoms, max_iter=2, random_state=0)
+    assert not np.array_equal(filled, inpaint(image, mask, max_iter=2, n_components=50, random_state=0))
+
+
+def test_cosines_are_distinct_unit_and_without_mean():
+    atoms = _patches.overcomplete_dct(8, 256)
+    assert atoms.shape == (256, 64)
+    np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(atoms.mean(axis=1), 0, atol=1e-7)
+    assert np.abs(atoms @ atoms.T - np.eye(256)).max() < 0.999
+    assert _patches.overcomplete_dct(2, 1).shape == (1, 4)
+
+
+def test_codes_that_float32_loses_are_found(gray):
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(60, 64)) + rng.normal(size=(1, 64)) * 8  # nearly parallel
+    atoms = (atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).astype(np.float32)
+    rows = (rng.normal(size=(200, 60)) * 50 @ atoms).astype(np.float32)
+    codes, n_atoms = _patches._pursue(rows, atoms, 0.5, 1)
+    errors = np.sum((rows - codes.astype(np.float64) @ atoms) ** 2, axis=1)
+    assert errors.max() < 0.6
+    np.testing.assert_array_equal(np.count_nonzero(codes, axis=1), n_atoms)
+
+
+def test_the_weighted_mean_is_that_of_the_patches(gray, monkeypatch):
+    """Bands, steps and pixels that are not wanted, against a loop over all patches."""
+    monkeypatch.setattr(_patches, "_BLOCK", 40)
+    plane = (gray[:21, :26] - gray.mean()).astype(np.float32)
+    options = _patches.patch_options(None, 5, 20, 0, 1)
+    atoms = options.first_dictionary()
+    wanted = np.random.default_rng(5).random(plane.shape) < 0.05
+    for step in (1, 3):
+        grid = _patches.PatchGrid(plane.shape, (5, 5), step)
+        sums, weights = np.zeros(plane.shape), np.zeros(plane.shape)
+        for i in grid.rows:
+            for j in grid.columns:
+                place = np.s_[i : i + 5, j : j + 5]
+                if not wanted[place].any():
+                    continue
+                estimate, n_atoms = _patches._estimates(plane[place].reshape(1, -1), atoms, 500.0, 1)
+                sums[place] += estimate.reshape(5, 5) / (n_atoms[0] + 1)
+                weights[place] += 1 / (n_atoms[0] + 1)
+        expected = np.where(weights > 0, sums / np.where(weights > 0, weights, 1), plane)
+        found = _patches.average_of_estimates(plane, atoms, 500.0, options, wanted=wanted, step=step)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert (weights[wanted] > 0).all()
+
+
+@pytest.mark.parametrize("repair", [denoise, lambda image, **k: inpaint(image, np.ones((9, 9)), **k)])
+@pytest.mark.parametrize(
+    ("image", "options", "error", "message"),
+    [
+        (np.ones(9), {}, ValueError, "image: expected .height, width"),
+        (np.ones((9, 9, 4)), {}, ValueError, "image: expected .height, width"),
+        (np.ones((0, 9)), {}, ValueError, "at least one pixel"),
+        (np.ones((9, 9)) * 1j, {}, ValueError, "image: Complex"),
+        (np.full((9, 9), np.nan), {}, ValueError, "NaN"),
+        (np.full((9, 9), np.inf), {}, ValueError, "infinit|infinity"),
+        (np.ones((9, 9)), {"method": "magic"}, ValueError, "method: expected one of 'auto', 'patches'"),
+        (np.ones((9, 9)), {"patch_size": 1}, ValueError, "patch_size"),
+        (np.ones((9, 9)), {"n_components": 0}, ValueError, "n_components"),
+        (np.ones((9, 9)), {"n_components": 2.5}, TypeError, "n_components"),
+        (np.ones((9, 9)), {"dictionary": np.ones((4, 60))}, ValueError, "dictionary: expected atoms"),
+        (np.ones((9, 9)), {"dictionary": np.ones((0, 64))}, ValueError, "dictionary: expected atoms"),
+        (np.ones((9, 9)), {"dictionary": np.full((4, 64), np.nan)}, ValueError, "dictionary"),
+        (np.ones((9, 9)), {"random_state": -1}, ValueError, "random_state"),
+        (np.ones((9, 9)), {"n_jobs": 0}, ValueError, "n_jobs"),
+    ],
+)
+def test_bad_arguments(repair, image, options, error, message):
+    with pytest.raises(error, match=message):
+        repair(image, **options)
+
+
+def test_bad_sigma():
+    with pytest.raises(ValueError, match="sigma"):
+        denoise(np.ones((9, 9)), -1)
+    with pytest.raises(ValueError, match="sigma"):
+        denoise(np.ones((9, 9)), np.nan)
+    with pytest.raises(TypeError, match="sigma"):
+        denoise(np.ones((9, 9)), "25")
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones((9, 8)), "mask: expected shape"),
+        (np.ones((9, 9, 1)), "mask: expected shape"),
+        (np.zeros((9, 9)), "observed pixel or more"),
+        (np.full((9, 9), 255), "1 .observed. and 0"),
+        (np.full((9, 9), np.nan), "1 .observed. and 0"),
+        (np.full((9, 9), 0.5), "1 .observed. and 0"),
+    ],
+)
+def test_bad_masks(mask, message):
+    with pytest.raises(ValueError, match=message):
+        inpaint(np.ones((9, 9)), mask)
+
+
+def test_a_mask_that_empties_one_channel():
+    mask = np.ones((9, 9, 3))
+    mask[..., 1] = 0
+    with pytest.raises(ValueError, match="observed pixel or more in every channel"):
+        inpaint(np.ones((9, 9, 3)), mask)
+
+
+def test_nan_is_an_error_where_it_is_observed_alone():
+    image = np.ones((9, 9))
+    image[3, 4] = np.nan
+    mask = np.ones((9, 9))
+    with pytest.raises(ValueError, match="observed pixel must be finite"):
+        inpaint(image, mask)
+    mask[3, 4] = 0
+    np.testing.assert_allclose(inpaint(image, mask), 1, rtol=1e-14)
+
+
+def test_kodak_photograph(natural_root: Path):
+    from PIL import Image
+
+    with Image.open(natural_root / "kodim23.png") as file:
+        clean = np.asarray(file.convert("L"), float)[100:228, 100:228]
+    noisy = clean + gaussian(clean.shape, 25)
+    assert psnr(clean, denoise(noisy, 25, random_state=0)) > psnr(clean, noisy) + 8
