@@ -34,11 +34,11 @@ def denoise(
     .. math:: \min \lVert z_i \rVert_0 \quad\text{with}\quad
               \lVert x_i - \bar x_i - z_i D \rVert_2^2 \le \sigma^2 \, (n - 1 + 1.2 \sqrt{2 (n - 1)}),
 
-    by orthogonal matching pursuit; n = patch_size^2 and the mean of the patch is kept. The bound is what pure
-    noise would stay under nine times in ten. Estimates overlap and are averaged, each weighted by one over
-    the number of its parameters. D is learnt from random patches of the noisy picture, coded likewise, from
-    an overcomplete cosine dictionary on. In colour, brightness and two opponent colours are treated so, each
-    with a dictionary of its own.
+    by orthogonal matching pursuit; n = patch_size^2 and the mean of the patch is kept. Of patches of
+    pure noise, seven in eight stay under the bound. Estimates overlap and are averaged, each weighted by one
+    over the number of its parameters. D is learnt from random patches of the noisy picture, coded likewise
+    with 3 in the place of 1.2, from an overcomplete cosine dictionary on. In colour, brightness and two
+    opponent colours are treated so, each with a dictionary of its own.
 
     Parameters
     ----------

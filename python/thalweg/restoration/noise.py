@@ -26,8 +26,9 @@ def estimate_noise(image: Any) -> float:
 
     .. math:: \hat\sigma = \operatorname{median} |h| \,/\, 0.6745
 
-    Places near pixels at the least or the greatest value of the picture are left out, where there are
-    enough others: there the noise was clipped.
+    Choosing the smoothest takes 2 % off pure noise, about what texture adds in photographs. Places near
+    pixels at the least or the greatest value of the picture are left out, where there are enough others:
+    there the noise was clipped.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def estimate_noise(image: Any) -> float:
     >>> from thalweg.restoration import estimate_noise
     >>> ramp = np.linspace(0, 100, 160) + np.zeros((160, 1))
     >>> noise = np.random.default_rng(0).normal(scale=5, size=ramp.shape)
-    >>> round(estimate_noise(ramp + noise), 1)
-    5.0
+    >>> abs(estimate_noise(ramp + noise) - 5) < 0.25
+    True
     """
     array = picture(image)
     channels = channels_of(array)
