@@ -59,17 +59,22 @@ def _least_curvature(plane: Plane, free: Mask) -> Plane:
     x = plane
     residual = free * -_laplacian(_laplacian(x))
     direction = residual
-    squared = first = float(np.vdot(residual, residual))
+    squared = first = _product(residual, residual)
     for _ in range(_ITERATIONS):
         if squared <= _REDUCTION**2 * first or squared == 0:
             break
         image = free * _laplacian(_laplacian(direction))
-        length = squared / float(np.vdot(direction, image))
+        length = squared / _product(direction, image)
         x = x + length * direction
         residual = residual - length * image
-        before, squared = squared, float(np.vdot(residual, residual))
+        before, squared = squared, _product(residual, residual)
         direction = residual + (squared / before) * direction
     return x
+
+
+def _product(a: Plane, b: Plane) -> float:
+    # Not by BLAS, whose sums depend on its threads.
+    return float(np.sum(a * b))
 
 
 def _laplacian(x: Any) -> Plane:

@@ -47,9 +47,9 @@ def picture_from(channels: Planes, given: NDArray[Any]) -> NDArray[Any]:
 
 def to_opponent(channels: Planes) -> Planes:
     """Brightness and opponent colours of red, green and blue; a single channel stays."""
-    return np.tensordot(_OPPONENT, channels, 1) if len(channels) == 3 else channels
+    return np.einsum("ij,jhw->ihw", _OPPONENT, channels) if len(channels) == 3 else channels
 
 
 def from_opponent(planes: Planes) -> Planes:
     """The inverse of `to_opponent`."""
-    return np.tensordot(_OPPONENT.T, planes, 1) if len(planes) == 3 else planes
+    return np.einsum("ji,jhw->ihw", _OPPONENT, planes) if len(planes) == 3 else planes

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, optim
+from .._blas import one_blas_thread
 from ..inference.omp import omp_encode
-from ..models._learning import one_blas_thread
 from ..preprocessing import PatchGrid, extract_patches, reconstruct_from_patches
 
 Plane = NDArray[np.float32]  # (height, width)
