@@ -46,7 +46,10 @@ class Encoder {
         residual_(layout_),
         atoms_(atoms_by_tile<T>(problem.shape, tiling_, start)),
         candidates_(static_cast<std::size_t>(tiling_.count())),
-        support_(layout_, tiling_, bank_, weights_, problem.alpha, options.n_jobs) {
+        dense_jobs_(
+            jobs_for(problem.shape.filters * problem.shape.taps() * layout_.code_rows * layout_.code_cols,
+                     options.n_jobs)),
+        support_(layout_, tiling_, bank_, weights_, problem.alpha, dense_jobs_) {
     for (Index k = 0; k < problem.shape.filters; ++k) inverse_alpha_.push_back(T(1) / problem.alpha[k]);
     for (int w = 0; w < thread_count(options.n_jobs); ++w) {
       screens_.emplace_back(tiling_);
@@ -57,7 +60,7 @@ class Encoder {
 
   SparseMaps<T> solve(CscReport& report) {
     SparseMaps<T> maps = maps_from(problem_.shape, atoms_);
-    take_residual(WeightedResidual<double, T>(problem_, maps, options_.n_jobs));
+    take_residual(WeightedResidual<double, T>(problem_, maps, dense_jobs_));
     Index it = 0;
     for (;; ++it) {
       screen();
@@ -79,19 +82,19 @@ class Encoder {
   void screen() {
     residual_.extend();
     std::vector<T> ratios(static_cast<std::size_t>(tiling_.count()));
-    tiling_.for_each(options_.n_jobs, [&](Index t, int worker) {
+    tiling_.for_each(dense_jobs_, [&](Index t, int worker) {
       ratios[static_cast<std::size_t>(t)] = screens_[static_cast<std::size_t>(worker)](
           packed_, inverse_alpha_.data(), problem_.positive, residual_, tiling_[t],
           candidates_[static_cast<std::size_t>(t)]);
     });
     parts_.largest_ratio = *std::max_element(ratios.begin(), ratios.end());
-    measure_residual(problem_, weights_, residual_, options_.n_jobs, parts_);
+    measure_residual(problem_, weights_, residual_, dense_jobs_, parts_);
     parts_.penalty = penalty();
   }
 
   void descend() {
     const T accuracy = static_cast<T>(std::min(1e-3, 0.1 * options_.tol));
-    tiling_.for_each_apart(options_.n_jobs, [&](Index t, int worker) {
+    tiling_.for_each_apart(dense_jobs_, [&](Index t, int worker) {
       descents_[static_cast<std::size_t>(worker)](bank_, weights_, norms_.data(), problem_.alpha,
                                                   problem_.positive, descent_sweeps, accuracy, residual_,
                                                   tiling_[t], t, candidates_[static_cast<std::size_t>(t)],
@@ -108,16 +111,15 @@ class Encoder {
 
   // The gap in float64; the residual becomes exact again.
   void certify(const SparseMaps<T>& maps) {
-    const WeightedResidual<double, T> exact(problem_, maps, options_.n_jobs);
+    const WeightedResidual<double, T> exact(problem_, maps, dense_jobs_);
     take_residual(exact);
-    measure_residual(problem_, weights_, exact.canvas, options_.n_jobs, parts_);
+    measure_residual(problem_, weights_, exact.canvas, dense_jobs_, parts_);
     parts_.penalty = penalty();
-    parts_.largest_ratio =
-        largest_ratio(problem_, packed_, tiling_, residual_, exact.canvas, options_.n_jobs);
+    parts_.largest_ratio = largest_ratio(problem_, packed_, tiling_, residual_, exact.canvas, dense_jobs_);
   }
 
   void take_residual(const WeightedResidual<double, T>& exact) {
-    parallel_for(layout_.rows, options_.n_jobs, [&](Index y, int) {
+    parallel_for(layout_.rows, dense_jobs_, [&](Index y, int) {
       for (Index c = 0; c < problem_.shape.channels; ++c)
         std::copy_n(exact.canvas.row(c, y), layout_.cols, residual_.row(c, y));
     });
@@ -135,6 +137,7 @@ class Encoder {
   Canvas<T> residual_;
   TileAtoms<T> atoms_;
   std::vector<std::vector<Candidate>> candidates_;
+  int dense_jobs_;
   SupportStep<T, Lanes> support_;
   std::vector<Screen<T>> screens_;
   std::vector<TileDescent<T, Lanes>> descents_;

@@ -24,6 +24,9 @@ struct Atom {
   [[nodiscard]] auto place() const { return std::tie(y, x, filter); }
 };
 
+// What one multiply-add with an atom costs, in those of a dense product.
+inline constexpr Index atom_operations = 8;
+
 template <class T>
 using TileAtoms = std::vector<std::vector<Atom<T>>>;
 

@@ -14,13 +14,13 @@ template <class T, int Lanes>
 class SupportStep {
  public:
   SupportStep(const CanvasLayout<T>& layout, const Tiling& tiling, const FilterBank<T, Lanes>& bank,
-              const PixelWeights<T>& weights, const T* alpha, int n_jobs)
+              const PixelWeights<T>& weights, const T* alpha, int most_jobs)
       : layout_(layout),
         tiling_(tiling),
         bank_(bank),
         weights_(weights),
         alpha_(alpha),
-        n_jobs_(n_jobs),
+        most_jobs_(most_jobs),
         image_(layout),
         first_(static_cast<std::size_t>(tiling.count() + 1), 0),
         parts_(static_cast<std::size_t>(tiling.count()), 0.0) {}
@@ -29,6 +29,7 @@ class SupportStep {
   void operator()(TileAtoms<T>& atoms, const Canvas<T>& residual, int iterations) {
     number(atoms);
     if (first_.back() == 0) return;
+    n_jobs_ = jobs_for(atom_operations * first_.back() * layout_.shape.taps(), most_jobs_);
     begin(atoms, residual);
     solve(atoms, iterations);
     for (T length = 1; length > T(0.1); length /= 2)
@@ -142,7 +143,8 @@ class SupportStep {
   const FilterBank<T, Lanes>& bank_;
   const PixelWeights<T>& weights_;
   const T* alpha_;
-  int n_jobs_;
+  int most_jobs_;
+  int n_jobs_ = 1;
   Canvas<T> image_;
   std::vector<Index> first_;
   std::vector<double> parts_;

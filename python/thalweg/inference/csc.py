@@ -1,0 +1,381 @@
+"""Convolutional sparse codes of images: sparse maps whose convolutions with the filters add up to the image."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg import _check
+from thalweg._check import FloatArray
+from thalweg._native import cpu as _cpu
+
+BOUNDARIES = ("valid", "same", "full", "circular")
+SOLVERS = ("auto", "active_set", "fista")
+
+_BOUNDARIES = {name: getattr(_cpu.Boundary, name) for name in BOUNDARIES}
+
+
+@dataclass(frozen=True)
+class SparseMaps:
+    """Code maps of one image, the non-zeros alone.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        (n_filters, code height, code width).
+    index : ndarray of int64
+        Places of the non-zeros in the flattened maps, increasing.
+    value : ndarray of float32 or float64
+        Their values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.inference.csc import SparseMaps
+    >>> maps = SparseMaps.from_dense(np.eye(3)[None])
+    >>> maps.nnz, maps.shape, maps.index.tolist()
+    (3, (1, 3, 3), [0, 4, 8])
+    >>> maps.tocsr().shape
+    (1, 9)
+    """
+
+    shape: tuple[int, int, int]
+    index: NDArray[np.int64]
+    value: FloatArray
+
+    @classmethod
+    def from_dense(cls, codes: FloatArray) -> SparseMaps:
+        """The maps of an array (n_filters, code height, code width)."""
+        flat = np.ascontiguousarray(codes).reshape(-1)
+        index = np.flatnonzero(flat)
+        return cls((codes.shape[0], codes.shape[1], codes.shape[2]), index, flat[index])
+
+    @property
+    def nnz(self) -> int:
+        """Number of non-zeros."""
+        return len(self.index)
+
+    @property
+    def density(self) -> float:
+        """Share of the codes that are not zero."""
+        return self.nnz / int(np.prod(self.shape, dtype=np.int64))
+
+    def toarray(self) -> FloatArray:
+        """Dense maps (n_filters, code height, code width)."""
+        codes = np.zeros(self.shape, self.value.dtype)
+        codes.reshape(-1)[self.index] = self.value
+        return codes
+
+    def tocsr(self) -> Any:
+        """scipy.sparse.csr_array of shape (n_filters, code height * code width)."""
+        from scipy.sparse import csr_array
+
+        n_filters, size = self.shape[0], self.shape[1] * self.shape[2]
+        starts = np.searchsorted(self.index, np.arange(n_filters + 1) * size)
+        return csr_array((self.value, self.index % size, starts), shape=(n_filters, size))
+
+
+class CscInfo(NamedTuple):
+    """What is known of an image's codes.
+
+    Attributes
+    ----------
+    objective : float
+        The energy that is minimised.
+    gap : float
+        Relative duality gap, to 1/2 ||M y||^2: computed in float64 from the codes as returned, it bounds how
+        far `objective` lies above the minimum, in that unit.
+    n_iter : int
+        Iterations of the solver.
+    is_converged : bool
+        Whether `gap` is at most `tol`.
+    """
+
+    objective: float
+    gap: float
+    n_iter: int
+    is_converged: bool
+
+
+class ConvolutionalLassoSolver:
+    r"""Encodes images over one bank of filters.
+
+    Minimises, for an image y of C channels and an optional mask or weight M,
+
+    .. math:: \tfrac12 \lVert M (y - \textstyle\sum_k f_k * z_k) \rVert^2 + \sum_k \alpha_k \lVert z_k \rVert_1
+
+    Parameters
+    ----------
+    filters : array-like of shape (n_filters, channels, height, width)
+        Of any norms. float32 and float64 are kept; images are brought to their dtype.
+    boundary : {"valid", "same", "full", "circular"}, default="valid"
+        Size of the code maps of an image of height H, with filters of height h: "valid" H + h - 1 (codes
+        beyond the border, nothing wraps around), "same" H (zeros outside), "full" H - h + 1 (every atom lies
+        inside the image), "circular" H (indices modulo H). The names are those that the synthesis has in
+        scipy.signal.convolve.
+    positive : bool, default=False
+        Whether codes must be non-negative.
+    solver : {"auto", "active_set", "fista"}, default="auto"
+        "active_set": coordinate descent on the violated and the non-zero codes, over tiles, and conjugate
+        gradients on the support; its memory grows with the non-zeros alone. "fista": dense. "auto":
+        "active_set", which measures faster at every density up to where codes are no longer sparse.
+    max_iter : int, default=500
+        Most iterations of an image.
+    tol : float, default=1e-3
+        An image is finished when its relative duality gap is at most this.
+    n_jobs : int or None, default=None
+        Threads; the bits do not depend on their number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument is of the wrong kind, shape or range.
+
+    References
+    ----------
+    T. Moreau, A. Gramfort, "DiCoDiLe: Distributed Convolutional Dictionary Learning", IEEE TPAMI, 2020.
+    H. Lee, A. Battle, R. Raina, A. Ng, "Efficient sparse coding algorithms", NIPS 2006.
+    H. Bristow, A. Eriksson, S. Lucey, "Fast convolutional sparse coding", CVPR 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.inference.csc import ConvolutionalLassoSolver
+    >>> image = np.zeros((1, 6, 6))
+    >>> image[0, 2:4, 2:4] = 2.0
+    >>> solver = ConvolutionalLassoSolver(np.ones((1, 1, 2, 2)) / 2, boundary="full")
+    >>> maps, info = solver.encode(image, alpha=0.5)
+    >>> maps.index.tolist(), maps.value.tolist(), info.is_converged
+    ([12], [3.5], True)
+    >>> float(solver.synthesize(maps, (6, 6))[0, 2, 2])
+    1.75
+    """
+
+    def __init__(
+        self,
+        filters: Any,
+        *,
+        boundary: str = "valid",
+        positive: bool = False,
+        solver: str = "auto",
+        max_iter: int = 500,
+        tol: float = 1e-3,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.filters = _check.float_array(filters, "filters", ndim=4)
+        if 0 in self.filters.shape:
+            raise ValueError(f"filters: expected no empty axis, got shape {self.filters.shape}")
+        self.boundary = _check.one_of(boundary, "boundary", BOUNDARIES)
+        self.positive = bool(positive)
+        self.solver = _check.one_of(solver, "solver", SOLVERS)
+        self.max_iter = _check.whole_number(max_iter, "max_iter", minimum=1)
+        self.tol = _check.real_number(tol, "tol", minimum=0.0)
+        self.n_threads = _check.thread_number(n_jobs)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64, as the filters have it."""
+        return self.filters.dtype
+
+    def code_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(n_filters, code height, code width) for images of this size."""
+        n_filters, _, *sizes = self.filters.shape
+        added = {"valid": 1, "full": -1}.get(self.boundary, 0)
+        rows, cols = (n + added * (k - 1) for n, k in zip((height, width), sizes, strict=True))
+        return n_filters, rows, cols
+
+    def encode(
+        self, image: Any, alpha: Any, *, mask: Any = None, init: SparseMaps | None = None
+    ) -> tuple[SparseMaps, CscInfo]:
+        """Code maps of one image.
+
+        Parameters
+        ----------
+        image : array-like of shape (channels, height, width)
+            At least as large as the filters. Where the mask is 0 a pixel may be anything, NaN too.
+        alpha : float or array-like of shape (n_filters,)
+            Weight of the penalty, > 0.
+        mask : array-like of shape (height, width) or (channels, height, width), or None
+            M, >= 0: 1 or True where a pixel is observed, 0 where it is missing, or any weight.
+        init : SparseMaps or None
+            Where to start; None starts from zero.
+
+        Returns
+        -------
+        maps : SparseMaps
+        info : CscInfo
+        """
+        weights, pixels = self._masked(image, mask)
+        shape = self.code_shape(*pixels.shape[1:])
+        start = self._start(init, shape)
+        options = _cpu.CscOptions()
+        options.tol, options.max_iter, options.n_jobs = self.tol, self.max_iter, self.n_threads
+        problem = (pixels, weights, self.filters, self._alpha(alpha), _BOUNDARIES[self.boundary], self.positive)
+        if self.solver == "fista":
+            codes = start.toarray()
+            report = _cpu.csc_fista(*problem, self._lipschitz(weights), codes, options)
+            maps = SparseMaps.from_dense(codes)
+        else:
+            index, value, report = _cpu.csc_encode(*problem, start.index, start.value, options)
+            maps = SparseMaps(shape, index, value)
+        return maps, self._info(report)
+
+    def certify(self, image: Any, alpha: Any, maps: SparseMaps, *, mask: Any = None) -> CscInfo:
+        """Objective and duality gap of given maps; arguments as for `encode`."""
+        weights, pixels = self._masked(image, mask)
+        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        problem = (pixels, weights, self.filters, self._alpha(alpha), _BOUNDARIES[self.boundary], self.positive)
+        return self._info(_cpu.csc_certify(*problem, start.index, start.value, self.n_threads))
+
+    def synthesize(self, maps: SparseMaps, size: tuple[int, int]) -> FloatArray:
+        """The image (channels, height, width) of this size that the maps give."""
+        start = self._start(maps, self.code_shape(*size))
+        image = np.empty((self.filters.shape[1], *size), self.dtype)
+        boundary = _BOUNDARIES[self.boundary]
+        _cpu.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
+        return image
+
+    def filter_gradient(
+        self, image: Any, maps: SparseMaps, *, mask: Any = None
+    ) -> tuple[float, NDArray[np.float64]]:
+        """1/2 ||M (y - sum_k f_k * z_k)||^2 and its gradient in the filters, of their shape."""
+        weights, pixels = self._masked(image, mask)
+        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        gradient = np.empty(self.filters.size)
+        value = _cpu.csc_filter_gradient(
+            pixels,
+            weights,
+            self.filters,
+            np.ones(len(self.filters), self.dtype),
+            _BOUNDARIES[self.boundary],
+            start.index,
+            start.value,
+            gradient,
+            self.n_threads,
+        )
+        return float(value), gradient.reshape(self.filters.shape)
+
+    def add_statistics(
+        self, image: Any, maps: SparseMaps, A: NDArray[np.float64], B: NDArray[np.float64]
+    ) -> None:
+        """Adds an image to the sums that make the error a quadratic form of the filters, in place.
+
+        For the atoms that lie inside the image (y' is what the others leave of it)
+
+            A[k, l, t] += sum_p z_k[p] z_l[p + t],    B[k, c, i] += sum_p z_k[p] y'[c, p + i]
+
+        Parameters
+        ----------
+        image : array-like of shape (channels, height, width)
+        maps : SparseMaps
+        A : ndarray of float64, shape (n_filters, n_filters, 2 height - 1, 2 width - 1)
+        B : ndarray of float64, of the filters' shape
+        """
+        _, pixels = self._masked(image, None)
+        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        _cpu.csc_statistics(
+            pixels,
+            self.filters,
+            np.ones(len(self.filters), self.dtype),
+            _BOUNDARIES[self.boundary],
+            start.index,
+            start.value,
+            A.reshape(-1),
+            B.reshape(-1),
+            self.n_threads,
+        )
+
+    def _masked(self, image: Any, mask: Any) -> tuple[FloatArray | None, FloatArray]:
+        """The squares of M, or None, and an image that is finite everywhere."""
+        if mask is None:
+            pixels = _check.float_array(image, "image", ndim=3, dtype=self.dtype)
+            self._check_image(pixels)
+            return None, pixels
+        pixels = _check.real_operand(image, "image", dtype=self.dtype)
+        self._check_image(pixels)
+        weights = _check.non_negative(mask, "mask", self.dtype)
+        if weights.shape not in (pixels.shape, pixels.shape[1:]):
+            raise ValueError(
+                f"mask: expected shape {pixels.shape[1:]} or {pixels.shape}, as the image has, got {weights.shape}"
+            )
+        weights = np.ascontiguousarray(np.broadcast_to(weights, pixels.shape))
+        observed = weights > 0
+        if not observed.any():
+            raise ValueError("mask: expected at least one pixel that is observed, got zeros everywhere")
+        pixels = np.where(observed, pixels, self.dtype.type(0))
+        if not _check.is_finite(pixels):
+            raise ValueError("image: every pixel that the mask does not hide must be finite, but one is not")
+        squares = weights * weights
+        if not (_check.is_finite(squares) and (squares[observed] > 0).all()):
+            raise ValueError(f"mask: its squares leave the range of {self.dtype}; scale it")
+        return squares, np.ascontiguousarray(pixels)
+
+    def _check_image(self, pixels: FloatArray) -> None:
+        _, channels, height, width = self.filters.shape
+        if pixels.ndim != 3 or len(pixels) != channels:
+            raise ValueError(
+                f"image: expected shape ({channels}, height, width), as the filters have, got {pixels.shape}"
+            )
+        if pixels.shape[1] < height or pixels.shape[2] < width:
+            raise ValueError(
+                f"image: filters of {height} x {width} do not fit into {pixels.shape[1]} x {pixels.shape[2]} pixels"
+            )
+
+    def _alpha(self, alpha: Any) -> FloatArray:
+        weights = _check.float_array(alpha, "alpha", dtype=self.dtype)
+        if weights.shape not in ((), (1,), (len(self.filters),)):
+            raise ValueError(f"alpha: expected a number or ({len(self.filters)},), got shape {weights.shape}")
+        if not weights.min() > 0:
+            raise ValueError(f"alpha: expected numbers > 0, got {weights.min():g}")
+        return np.ascontiguousarray(np.broadcast_to(weights, len(self.filters)))
+
+    def _start(self, init: SparseMaps | None, shape: tuple[int, int, int]) -> SparseMaps:
+        if init is None:
+            return SparseMaps(shape, np.empty(0, np.int64), np.empty(0, self.dtype))
+        if not isinstance(init, SparseMaps):
+            raise TypeError(f"codes: expected SparseMaps, got {type(init).__name__}")
+        if init.shape != shape:
+            raise ValueError(f"codes: expected maps of shape {shape}, got {init.shape}")
+        value = _check.float_array(init.value, "codes", ndim=1, dtype=self.dtype)
+        return SparseMaps(shape, np.ascontiguousarray(init.index, np.int64), value)
+
+    def _info(self, report: Any) -> CscInfo:
+        return CscInfo(report.objective, report.gap, int(report.n_iter), bool(report.gap <= self.tol))
+
+    def _lipschitz(self, weights: FloatArray | None) -> float:
+        return lipschitz_bound(self.filters) * (1.0 if weights is None else float(weights.max()))
+
+
+def lipschitz_bound(filters: FloatArray) -> float:
+    r"""An upper bound of the largest eigenvalue of the convolution with these filters times its adjoint.
+
+    :math:`\sup_\omega \lVert \sum_k \hat f_k(\omega) \hat f_k(\omega)^H \rVert` over a grid of frequencies 16
+    times as fine as the filters; between its points the sum, a trigonometric polynomial, is at most
+    :math:`1/\cos^2(\pi/16)` times greater (for a direction in which filters have one pixel, not at all).
+    """
+    sizes = filters.shape[2:]
+    grid = [16 * n for n in sizes]
+    spectrum = np.fft.rfft2(filters.astype(np.float64), s=grid)
+    power = np.einsum("kcuv,kduv->uvcd", spectrum, spectrum.conj())
+    largest = float(np.linalg.eigvalsh(power)[..., -1].max()) if filters.shape[1] > 1 else float(power.real.max())
+    between = np.prod([1.0 if n == 1 else np.cos(np.pi / 16) for n in sizes])
+    return largest / float(between)
+
+
+def warn_unconverged(infos: list[CscInfo], tol: float, stacklevel: int) -> None:
+    """ConvergenceWarning where an image's gap missed `tol`."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    missed = [info for info in infos if not info.is_converged]
+    if missed:
+        warnings.warn(
+            f"{len(missed)} of {len(infos)} images did not reach tol={tol:g}: the worst relative duality gap is "
+            f"{max(info.gap for info in missed):.2e} after {max(info.n_iter for info in missed)} iterations; "
+            "raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=stacklevel + 1,
+        )
