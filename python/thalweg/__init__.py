@@ -4,6 +4,8 @@ from . import datasets, ops, persistence, plots, preprocessing, restoration
 from .inference.sparse_encode import sparse_encode
 from .models import (
     BernoulliRBM,
+    ConvolutionalDictionaryLearning,
+    ConvolutionalSparseCoder,
     DictionaryLearning,
     GaussianBernoulliRBM,
     MiniBatchDictionaryLearning,
@@ -15,6 +17,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BernoulliRBM",
+    "ConvolutionalDictionaryLearning",
+    "ConvolutionalSparseCoder",
     "DictionaryLearning",
     "GaussianBernoulliRBM",
     "MiniBatchDictionaryLearning",

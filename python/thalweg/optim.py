@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,70 @@ def momentum_step(
         parameter, velocity, gradient, rate, momentum, decay, out, out_velocity, _check.thread_number(n_jobs)
     )
     return finite
+
+
+def projected_descent(
+    start: NDArray[np.float64],
+    gradient: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    project: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    n_steps: int,
+    step: float | None = None,
+) -> tuple[NDArray[np.float64], float | None]:
+    """Lowers a convex quadratic over a convex set, a gradient a step.
+
+    Every step goes from x towards P(x - s g) with Barzilai and Borwein's length s, and on that segment to the
+    quadratic's minimum: as gradients are affine, the one at the segment's end gives the curvature along it
+    and the next gradient. The quadratic never rises.
+
+    Parameters
+    ----------
+    start : ndarray
+        A point of the set.
+    gradient : callable
+        The quadratic's gradient at a point.
+    project : callable
+        The nearest point of the set.
+    n_steps : int
+        Gradients after the first.
+    step : float or None
+        The first s, as the last call returned it; None takes the length at which the gradient moves the point
+        by its own norm.
+
+    Returns
+    -------
+    x : ndarray
+    step : float or None
+        The s for a next call.
+
+    References
+    ----------
+    E. G. Birgin, J. M. Martinez, M. Raydan, "Nonmonotone spectral projected gradient methods on convex sets",
+    SIAM J. Optim. 10, 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import projected_descent
+    >>> target = np.array([3.0, 0.5])
+    >>> x, _ = projected_descent(np.zeros(2), lambda x: x - target, lambda x: np.clip(x, 0, 1), n_steps=5)
+    >>> x.round(6)
+    array([1. , 0.5])
+    """
+    x, g = start, gradient(start)
+    for _ in range(n_steps):
+        if step is None:
+            size = float(np.linalg.norm(g))
+            step = max(float(np.linalg.norm(x)), 1.0) / size if size > 0 else 1.0
+        move = project(x - step * g) - x
+        slope = float((g * move).sum())
+        if not slope < 0:
+            break
+        change = gradient(x + move) - g
+        curvature = float((change * move).sum())
+        length = 1.0 if curvature <= -slope else -slope / curvature
+        x = x + length * move
+        g = g + length * change
+        if curvature > 0:
+            step = float((move * move).sum()) / curvature
+    return x, step

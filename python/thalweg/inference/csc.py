@@ -1,4 +1,4 @@
-"""Convolutional sparse codes of images: sparse maps whose convolutions with the filters add up to the image."""
+"""Convolutional sparse codes of images: sparse maps whose convolutions with filters add up to the image."""
 
 from __future__ import annotations
 
@@ -214,7 +214,14 @@ class ConvolutionalLassoSolver:
         start = self._start(init, shape)
         options = _cpu.CscOptions()
         options.tol, options.max_iter, options.n_jobs = self.tol, self.max_iter, self.n_threads
-        problem = (pixels, weights, self.filters, self._alpha(alpha), _BOUNDARIES[self.boundary], self.positive)
+        problem = (
+            pixels,
+            weights,
+            self.filters,
+            self._alpha(alpha),
+            _BOUNDARIES[self.boundary],
+            self.positive,
+        )
         if self.solver == "fista":
             codes = start.toarray()
             report = _cpu.csc_fista(*problem, self._lipschitz(weights), codes, options)
@@ -228,7 +235,14 @@ class ConvolutionalLassoSolver:
         """Objective and duality gap of given maps; arguments as for `encode`."""
         weights, pixels = self._masked(image, mask)
         start = self._start(maps, self.code_shape(*pixels.shape[1:]))
-        problem = (pixels, weights, self.filters, self._alpha(alpha), _BOUNDARIES[self.boundary], self.positive)
+        problem = (
+            pixels,
+            weights,
+            self.filters,
+            self._alpha(alpha),
+            _BOUNDARIES[self.boundary],
+            self.positive,
+        )
         return self._info(_cpu.csc_certify(*problem, start.index, start.value, self.n_threads))
 
     def synthesize(self, maps: SparseMaps, size: tuple[int, int]) -> FloatArray:
@@ -300,7 +314,8 @@ class ConvolutionalLassoSolver:
         weights = _check.non_negative(mask, "mask", self.dtype)
         if weights.shape not in (pixels.shape, pixels.shape[1:]):
             raise ValueError(
-                f"mask: expected shape {pixels.shape[1:]} or {pixels.shape}, as the image has, got {weights.shape}"
+                f"mask: expected shape {pixels.shape[1:]} or {pixels.shape}, as the image has, "
+                f"got {weights.shape}"
             )
         weights = np.ascontiguousarray(np.broadcast_to(weights, pixels.shape))
         observed = weights > 0
@@ -322,7 +337,8 @@ class ConvolutionalLassoSolver:
             )
         if pixels.shape[1] < height or pixels.shape[2] < width:
             raise ValueError(
-                f"image: filters of {height} x {width} do not fit into {pixels.shape[1]} x {pixels.shape[2]} pixels"
+                f"image: filters of {height} x {width} do not fit into "
+                f"{pixels.shape[1]} x {pixels.shape[2]} pixels"
             )
 
     def _alpha(self, alpha: Any) -> FloatArray:
@@ -361,7 +377,9 @@ def lipschitz_bound(filters: FloatArray) -> float:
     grid = [16 * n for n in sizes]
     spectrum = np.fft.rfft2(filters.astype(np.float64), s=grid)
     power = np.einsum("kcuv,kduv->uvcd", spectrum, spectrum.conj())
-    largest = float(np.linalg.eigvalsh(power)[..., -1].max()) if filters.shape[1] > 1 else float(power.real.max())
+    largest = (
+        float(np.linalg.eigvalsh(power)[..., -1].max()) if filters.shape[1] > 1 else float(power.real.max())
+    )
     between = np.prod([1.0 if n == 1 else np.cos(np.pi / 16) for n in sizes])
     return largest / float(between)
 
@@ -373,9 +391,9 @@ def warn_unconverged(infos: list[CscInfo], tol: float, stacklevel: int) -> None:
     missed = [info for info in infos if not info.is_converged]
     if missed:
         warnings.warn(
-            f"{len(missed)} of {len(infos)} images did not reach tol={tol:g}: the worst relative duality gap is "
-            f"{max(info.gap for info in missed):.2e} after {max(info.n_iter for info in missed)} iterations; "
-            "raise max_iter or tol",
+            f"{len(missed)} of {len(infos)} images did not reach tol={tol:g}: the worst relative duality "
+            f"gap is {max(info.gap for info in missed):.2e} after "
+            f"{max(info.n_iter for info in missed)} iterations; raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=stacklevel + 1,
         )

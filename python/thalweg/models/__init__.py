@@ -1,6 +1,8 @@
 """The estimators."""
 
 from .bernoulli_rbm import BernoulliRBM
+from .convolutional_dictionary_learning import ConvolutionalDictionaryLearning
+from .convolutional_sparse_coder import ConvolutionalSparseCoder
 from .dictionary_learning import DictionaryLearning
 from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
 from .mini_batch_dictionary_learning import MiniBatchDictionaryLearning
@@ -8,6 +10,8 @@ from .sparse_coder import SparseCoder
 
 __all__ = [
     "BernoulliRBM",
+    "ConvolutionalDictionaryLearning",
+    "ConvolutionalSparseCoder",
     "DictionaryLearning",
     "GaussianBernoulliRBM",
     "MiniBatchDictionaryLearning",

@@ -1,0 +1,233 @@
+"""What `ConvolutionalSparseCoder` and the convolutional dictionary learner share: coding, and its inverse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
+from ..inference.csc import (
+    BOUNDARIES,
+    SOLVERS,
+    ConvolutionalLassoSolver,
+    SparseMaps,
+    warn_unconverged,
+)
+from ._images import Layout, as_images
+
+
+class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Codes images over a bank of filters. A subclass names the filters and has the parameters read here."""
+
+    boundary: str
+    positive_code: bool
+    solver: str
+    n_jobs: int | None
+
+    def _filters(self) -> FloatArray:
+        """(n_filters, channels, height, width), or (n_filters, channels, length) for signals."""
+        raise NotImplementedError
+
+    def _transform_settings(self) -> tuple[Any, float, int]:
+        """alpha, tol and max_iter of the transform."""
+        raise NotImplementedError
+
+    def transform(self, X: Any, mask: Any = None) -> Any:
+        """Dense code maps of images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, channels, height, width) or (n, height, width), or list of images
+            For filters of signals (n, channels, length) or (n, length). A list may hold unequal sizes.
+        mask : array-like, list of such, or None
+            M, for each image (height, width) or (channels, height, width); one of such a shape serves all
+            images. 1 or True where a pixel is observed; where it is 0 the pixel may be anything, NaN too.
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_filters, code height, code width), or list of such maps
+            As X came; in the dtype of X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X, mask or a parameter is of the wrong kind, shape or range, or an observed pixel is not
+            finite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where images stop at the largest number of iterations, with the worst gap reached.
+        """
+        return self.encode(X, mask=mask)
+
+    def encode(
+        self,
+        X: Any,
+        *,
+        mask: Any = None,
+        init: list[SparseMaps] | None = None,
+        sparse_output: bool = False,
+        return_info: bool = False,
+    ) -> Any:
+        """Code maps of images, sparse on request, with how well each image was solved.
+
+        Parameters
+        ----------
+        X, mask
+            As for `transform`.
+        init : list of SparseMaps or None
+            Where to start, an element an image; None starts from zero.
+        sparse_output : bool, default=False
+            Return a list of `SparseMaps`: dense maps are never held.
+        return_info : bool, default=False
+            Return a list of `CscInfo` as well: objective, relative duality gap, iterations.
+
+        Returns
+        -------
+        codes : ndarray, list of ndarray, or list of SparseMaps
+        info : list of CscInfo
+            Only where `return_info`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `transform`.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As `transform`.
+        """
+        images, layout = self._images(X, mask)
+        masks = masks_of(mask, images, layout)
+        if init is not None and len(init) != len(images):
+            raise ValueError(f"init: expected {len(images)} maps, one an image, got {len(init)}")
+        alpha, tol, max_iter = self._transform_settings()
+        solver = self._solver(self._filters_in(images[0].dtype), tol, max_iter)
+        results = [
+            solver.encode(image, alpha, mask=m, init=None if init is None else init[i])
+            for i, (image, m) in enumerate(zip(images, masks, strict=True))
+        ]
+        infos = [info for _, info in results]
+        warn_unconverged(infos, tol, stacklevel=3)
+        codes: Any = [maps for maps, _ in results]
+        if not sparse_output:
+            codes = layout.maps([maps.toarray() for maps in codes])
+        return (codes, infos) if return_info else codes
+
+    def inverse_transform(self, codes: Any) -> Any:
+        """Images from their code maps: the sums of the maps convolved with the filters.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n, n_filters, code height, code width), list of such maps, or of SparseMaps
+            As `transform` and `encode` give them.
+
+        Returns
+        -------
+        images : ndarray of shape (n, channels, height, width), or list of images (channels, height, width)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where codes are not the maps of images of any size.
+        """
+        filters = self._filters()
+        if len(codes) == 0:
+            raise ValueError("codes: expected the maps of at least one image, got none")
+        is_sparse = isinstance(codes[0], SparseMaps)
+        ndim = filters.ndim - 2
+        if is_sparse:
+            maps, layout = list(codes), Layout(ndim, False, True)
+        else:
+            dense, layout = as_images(codes, channels=len(filters), ndim=ndim, name="codes")
+            maps = [SparseMaps.from_dense(each) for each in dense]
+        solver = self._solver(self._filters_in(maps[0].value.dtype), 1.0, 1)
+        images = [solver.synthesize(each, self._image_size(solver, each)) for each in maps]
+        return Layout(ndim, layout.is_stacked, True).images(images)
+
+    @staticmethod
+    def _image_size(solver: ConvolutionalLassoSolver, maps: SparseMaps) -> tuple[int, int]:
+        removed = solver.code_shape(0, 0)[1:]
+        height, width = (n - d for n, d in zip(maps.shape[1:], removed, strict=True))
+        kernel = solver.filters.shape[2:]
+        if height < kernel[0] or width < kernel[1]:
+            raise ValueError(
+                f"codes: maps of {maps.shape[1]} x {maps.shape[2]} belong to no image that filters of "
+                f"{kernel[0]} x {kernel[1]} fit into"
+            )
+        return height, width
+
+    def _images(self, X: Any, mask: Any, dtype: Any = None) -> tuple[list[FloatArray], Layout]:
+        filters = self._filters()
+        return as_images(
+            X, channels=filters.shape[1], ndim=filters.ndim - 2, dtype=dtype, is_finite=mask is None
+        )
+
+    def _filters_in(self, dtype: Any) -> FloatArray:
+        return filters_as_images(self._filters()).astype(dtype, copy=False)
+
+    def _solver(self, filters: FloatArray, tol: float, max_iter: int) -> ConvolutionalLassoSolver:
+        return ConvolutionalLassoSolver(
+            filters,
+            boundary=self.boundary,
+            positive=self.positive_code,
+            solver=self.solver,
+            max_iter=max_iter,
+            tol=tol,
+            n_jobs=self.n_jobs,
+        )
+
+    def _check_coding_parameters(self) -> None:
+        one_of(self.boundary, "boundary", BOUNDARIES)
+        one_of(self.solver, "solver", SOLVERS)
+        one_of(self.positive_code, "positive_code", (False, True))
+        thread_number(self.n_jobs)
+        _, tol, max_iter = self._transform_settings()
+        real_number(tol, "tol", minimum=0.0)
+        whole_number(max_iter, "max_iter", minimum=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def filters_as_images(filters: FloatArray) -> FloatArray:
+    """Filters of signals as filters of images of height 1."""
+    return filters if filters.ndim == 4 else filters[:, :, None]
+
+
+def check_filters(value: Any, name: str) -> FloatArray:
+    """`value` as a bank of filters, for images or for signals."""
+    filters = float_array(value, name)
+    if filters.ndim not in (3, 4) or 0 in filters.shape:
+        raise ValueError(
+            f"{name}: expected shape (n_filters, channels, height, width) or (n_filters, channels, length), "
+            f"got {filters.shape}"
+        )
+    return filters
+
+
+def masks_of(mask: Any, images: list[FloatArray], layout: Layout) -> list[FloatArray | None]:
+    """The mask of every image, in the shape that the solver takes; it checks the rest."""
+    if mask is None:
+        return [None] * len(images)
+    axes, n = np.ndim(mask) if not isinstance(mask, list | tuple) else None, len(images)
+    # With as many axes as a batch of gray masks, or as one mask of all channels: the lengths tell.
+    is_batch = axes == layout.ndim + 1 and len(mask) == n and len(mask) != len(images[0])
+    masks = list(mask) if axes is None or axes == layout.ndim + 2 or is_batch else [mask] * n
+    if len(masks) != n:
+        raise ValueError(f"mask: expected one for each of {n} images, got {len(masks)}")
+    made: list[FloatArray | None] = []
+    for i, each in enumerate(masks):
+        array = float_array(each, f"mask[{i}]")
+        if array.ndim not in (layout.ndim, layout.ndim + 1):
+            raise ValueError(f"mask: expected an image's shape {images[i].shape}, got {array.shape}")
+        made.append(array if layout.ndim == 2 else array[..., None, :])
+    return made

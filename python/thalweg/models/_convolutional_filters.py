@@ -1,0 +1,108 @@
+"""Filters while they are learnt: the first ones, their constraints, their quadratic form, their rebirth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import uniform_filter
+
+from .. import _rng
+from .._check import FloatArray
+
+Shape = tuple[int, ...]
+
+
+def first_filters(
+    images: list[FloatArray], masks: list[FloatArray | None], shape: Shape, seed: int
+) -> NDArray[np.float64]:
+    """Random patches of the images with all pixels observed; noise where a patch holds nothing."""
+    n_filters, _, height, width = shape
+    spans = np.array([(im.shape[1] - height + 1) * (im.shape[2] - width + 1) for im in images])
+    ends = np.cumsum(spans)
+    draws = _rng.integers(seed, _rng.STREAM_INITIAL_ATOMS, 0, n_filters, int(ends[-1]))
+    filters = _rng.normals(seed, _rng.STREAM_INITIAL_ATOMS, 1, int(np.prod(shape))).reshape(shape)
+    for k, draw in enumerate(draws):
+        i = int(np.searchsorted(ends, draw, side="right"))
+        y, x = divmod(int(draw - (ends[i] - spans[i])), images[i].shape[2] - width + 1)
+        place = (slice(None), slice(y, y + height), slice(x, x + width))
+        mask = masks[i]
+        if mask is not None and not (np.broadcast_to(mask, images[i].shape)[place] > 0).all():
+            continue
+        patch = images[i][place].astype(np.float64)
+        if np.linalg.norm(patch) > 0:
+            filters[k] = patch
+    return filters / _norms(filters)
+
+
+def project_filters(filters: NDArray[np.float64], *, positive: bool, zero_mean: bool) -> NDArray[np.float64]:
+    """The nearest filters within the unit ball, >= 0 or with channels that sum to zero on request."""
+    if positive:
+        filters = np.maximum(filters, 0.0)
+    if zero_mean:
+        filters = filters - filters.mean(axis=(2, 3), keepdims=True)
+    bounded: NDArray[np.float64] = filters / np.maximum(_norms(filters), 1.0)
+    return bounded
+
+
+def _norms(filters: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms: NDArray[np.float64] = np.sqrt((filters**2).sum(axis=(1, 2, 3), keepdims=True))
+    return norms
+
+
+class FilterStatistics:
+    """The error of coded images as a quadratic form of the filters, 1/2 <f, A f> - <B, f>."""
+
+    def __init__(self, A: NDArray[np.float64], B: NDArray[np.float64]) -> None:
+        self._usage = A[np.arange(len(A)), np.arange(len(A)), A.shape[2] // 2, A.shape[3] // 2]
+        self._B = B
+        self._sizes = [next_fast_len(3 * n - 2, real=True) for n in B.shape[2:]]
+        spectrum = rfft2(A, s=self._sizes)
+        # One matrix of filters by filters a frequency.
+        self._spectrum = np.ascontiguousarray(spectrum.transpose(2, 3, 0, 1))
+
+    def unused(self) -> NDArray[np.bool_]:
+        """Which filters no code has used."""
+        return np.asarray(self._usage == 0)
+
+    def gradient(self, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A f - B, by the discrete Fourier transform."""
+        height, width = filters.shape[2:]
+        spectrum = rfft2(filters, s=self._sizes).transpose(2, 3, 0, 1)
+        product = irfft2((self._spectrum @ spectrum).transpose(2, 3, 0, 1), s=self._sizes)
+        gradient: NDArray[np.float64] = (
+            product[:, :, height - 1 : 2 * height - 1, width - 1 : 2 * width - 1] - self._B
+        )
+        return gradient
+
+
+def worst_patches(
+    images: list[FloatArray], residuals: list[FloatArray], shape: Shape, count: int
+) -> list[NDArray[Any]]:
+    """Patches of the residuals with the greatest norms, apart from each other; zero ones are left out."""
+    if count == 0:
+        return []
+    height, width = shape[2:]
+    energies = [_patch_energy(residual, height, width) for residual in residuals]
+    patches = []
+    for _ in range(count):
+        i = int(np.argmax([energy.max() for energy in energies]))
+        y, x = np.unravel_index(int(energies[i].argmax()), energies[i].shape)
+        if not energies[i][y, x] > 0:
+            break
+        patch = residuals[i][:, y : y + height, x : x + width].astype(np.float64)
+        patches.append(patch / np.linalg.norm(patch))
+        energies[i][max(0, y - height) : y + height, max(0, x - width) : x + width] = 0.0
+    return patches
+
+
+def _patch_energy(residual: FloatArray, height: int, width: int) -> NDArray[np.float64]:
+    """Squared norm of the patch at every place where one fits."""
+    squares = (residual.astype(np.float64) ** 2).sum(axis=0)
+    means = uniform_filter(
+        squares, size=(height, width), mode="constant", origin=(-(height // 2), -(width // 2))
+    )
+    places = (slice(squares.shape[0] - height + 1), slice(squares.shape[1] - width + 1))
+    return np.asarray(np.maximum(means[places], 0.0))
