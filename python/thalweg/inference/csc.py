@@ -106,7 +106,8 @@ class ConvolutionalLassoSolver:
 
     Minimises, for an image y of C channels and an optional mask or weight M,
 
-    .. math:: \tfrac12 \lVert M (y - \textstyle\sum_k f_k * z_k) \rVert^2 + \sum_k \alpha_k \lVert z_k \rVert_1
+    .. math:: \tfrac12 \lVert M (y - \textstyle\sum_k f_k * z_k) \rVert^2
+              + \sum_k \alpha_k \lVert z_k \rVert_1
 
     Parameters
     ----------
