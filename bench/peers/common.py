@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 THREADS = 2
 CASES = {"8x8": (8, 256), "12x12": (12, 512), "16x16": (16, 1024)}  # patch width, number of atoms
 N_PATCHES = 20_000
-PEERS = ("numpy", "scipy", "scikit-learn", "torch", "spams-bin")
+PEERS = ("numpy", "scipy", "scikit-learn", "torch", "spams-bin", "sporco", "pyfftw", "alphacsc")
 
 _CACHE = Path(os.environ.get("THALWEG_BENCH_CACHE", Path(tempfile.gettempdir()) / "thalweg-bench"))
 _SKIMAGE_PHOTOGRAPHS = (
@@ -69,7 +69,7 @@ def cached_path(name: str, make: Callable[[], np.ndarray]) -> Path:
     return path
 
 
-def _cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+def cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     return np.load(cached_path(name, make))
 
 
@@ -96,7 +96,7 @@ def _make_patches(width: int, count: int) -> np.ndarray:
 
 def patches(width: int, count: int = N_PATCHES) -> np.ndarray:
     """(count, width^2) float64: random patches less their means, ZCA-whitened, of unit global deviation."""
-    return _cached(f"patches-{width}-{count}", lambda: _make_patches(width, count))
+    return cached(f"patches-{width}-{count}", lambda: _make_patches(width, count))
 
 
 def random_atoms(x: np.ndarray, n_components: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def _learn(width: int, n_components: int) -> np.ndarray:
 
 def dictionary(width: int, n_components: int) -> np.ndarray:
     """(n_components, width^2) float64: atoms of unit length learnt from `patches(width)`."""
-    return _cached(f"dictionary-{width}-{n_components}", lambda: _learn(width, n_components))
+    return cached(f"dictionary-{width}-{n_components}", lambda: _learn(width, n_components))
 
 
 def alpha_for_density(x: np.ndarray, atoms: np.ndarray, density: float) -> float:

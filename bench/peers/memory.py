@@ -61,6 +61,14 @@ def size_of(codes: Any) -> int:
     return codes.data.nbytes + codes.indices.nbytes + codes.indptr.nbytes
 
 
+def resident_peak(call: Callable[[], Any]) -> tuple[int, Any]:
+    """Bytes that the resident set rose at most during the call, and the call's result."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = status("VmRSS")
+    result = call()
+    return status("VmHWM") - before, result
+
+
 def measure(call: Callable[[], Any], on_disk: bool) -> dict[str, float]:
     """MB that the call takes beyond its result."""
     start = time.perf_counter()
@@ -68,16 +76,13 @@ def measure(call: Callable[[], Any], on_disk: bool) -> dict[str, float]:
         before = status("RssAnon")
         with AnonymousPeak() as watch:
             codes = call()
-        peak = watch.peak
+        rise = watch.peak - before
     else:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        before = status("VmRSS")
-        codes = call()
-        peak = status("VmHWM")
+        rise, codes = resident_peak(call)
     size = size_of(codes)
     return {
         "result_mb": size / 1e6,
-        "extra_mb": (peak - before - size) / 1e6,
+        "extra_mb": (rise - size) / 1e6,
         "seconds": time.perf_counter() - start,
     }
 

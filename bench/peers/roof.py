@@ -101,6 +101,20 @@ def aligned(n: int) -> np.ndarray:
     return raw[(-raw.ctypes.data % 64) // 4 :][:n]
 
 
+def limits(reps: int = 5) -> dict[str, float]:
+    """Median rates of the largest float32 product and of the fastest copy, on all threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        shape = "x".join(map(str, SHAPES[-1]))
+        clocks = {
+            "SGEMM (GFLOP/s)": [products("float32")[f"float32 {shape} (GFLOP/s)", common.THREADS, "MKL"]],
+            "copy (GB/s)": [c for key, c in copies(folder).items() if key[1] == common.THREADS],
+        }
+        return {
+            name: max(common.median([work / clock() for _ in range(reps)]) for clock, work in group)
+            for name, group in clocks.items()
+        }
+
+
 def main() -> None:
     args = common.parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
