@@ -4,13 +4,13 @@ Seconds from a fresh start (image and filters in memory, spectra not yet compute
 whose objective, in float64, is within 1e-2 resp. 1e-3 of the best known. A pilot finds that number of
 iterations; the timed runs make exactly so many and compute no objective. Two threads, float32 (alphacsc
 float64), the median of --reps interleaved runs. A competitor that has a tolerance instead of iterations to
-count (thalweg, alphacsc's LGCD) gets the loosest of a fixed ladder that meets the target, and nothing else is
-tuned; so does L-BFGS, whose iterations cannot be watched. Whoever takes longer than --cap seconds in the pilot
-is not timed.
+count (thalweg, alphacsc's LGCD) gets the loosest of a fixed ladder that meets the target, and nothing else
+is tuned; so does L-BFGS, whose iterations cannot be watched. Whoever takes longer than --cap seconds in the
+pilot is not timed.
 
-Every competitor runs in the boundary that it works in, and thalweg on each of them: "circular" for SPORCO and
-the FFT, "valid" (codes larger than the image) for `conv2d` and the FFT, "full" (atoms inside the signal, codes
-not negative) for alphacsc and both FISTAs, on a recording of three channels.
+Every competitor runs in the boundary that it works in, and thalweg on each of them: "circular" for SPORCO
+and the FFT, "valid" (codes larger than the image) for `conv2d` and the FFT, "full" (atoms inside the
+signal, codes not negative) for alphacsc and both FISTAs, on a recording of three channels.
 
     python bench/peers/csc.py --out bench/results/csc
     python bench/peers/csc.py --cases "256 8x8" --densities 0.005 --targets 1e-2 --reps 1 --cap 10
@@ -214,6 +214,7 @@ def run_cell(
     for name, c in competitors.items():
         pilot = first_iterations if c.ladder is None else loosest_rungs
         settings = pilot(c, problem, best, targets, args.cap)
+        print(f"pilot of {name}: {settings}", flush=True)
         state = c.prepare(problem)
         for target, setting in settings.items():
             rows.append({**cell, "target": target, "name": name, "setting": setting})

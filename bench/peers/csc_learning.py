@@ -1,13 +1,14 @@
 """Learning convolutional filters from ten photographs: held-out objective over time, thalweg beside SPORCO.
 
 Ten photographs of Kodak's, centres of 512 x 512 in gray, less their low-pass part; 32 filters of 8x8;
-float32; the circular boundary, which is SPORCO's. The judge, the same for all, scales every filter to unit length and
-codes crops of other photographs with a fixed alpha by FISTA, to a duality gap of 1e-3 of the objective; its
-time does not count. SPORCO's learners run once, as long as in their examples, and their filters are kept after
-every iteration. thalweg is fitted anew with more and more iterations until its filters are judged as good as
-the best of SPORCO's at the end: the time of that one fit is what it takes.
+float32; the circular boundary, which is SPORCO's. The judge, the same for all, scales every filter to unit
+length and codes crops of other photographs with a fixed alpha by FISTA, to a duality gap of 1e-3 of the
+objective; its time does not count. SPORCO's learners run once, as long as in their examples, and their
+filters are kept after every iteration. thalweg is fitted anew with more and more iterations until its
+filters are judged as good as the best of SPORCO's at the end: the time of that one fit is what it takes.
 
-The photographs are looked for in the folder `natural` of THALWEG_DATA, or of ../shared/data beside the project.
+The photographs are looked for in the folder `natural` of THALWEG_DATA, or of ../shared/data beside the
+project.
 
     python bench/peers/csc_learning.py --out bench/results/csc_learning
     python bench/peers/csc_learning.py --images 3 --width 128 --iterations 20
@@ -92,6 +93,7 @@ def learn_sporco(
     name: str, images: np.ndarray, start: np.ndarray, alpha: float, iterations: int | None, judge: Any
 ) -> dict[str, Any]:
     learn, usual = LEARNERS[name]
+    learn(images, start, alpha, 1)  # FFTW plans once a process, and times its candidates for it
     see = Snapshots()
     learn(images, start, alpha, iterations or usual, see)
     return {"name": name, "curve": see.judged(judge)}

@@ -1,9 +1,9 @@
 """Memory of convolutional sparse coding: how far the resident set rises at most while a problem is solved.
 
-Each case runs in a process of its own; what is resident before the call (imports, image, filters, and what a
-run on a small image left) is not counted, the codes are. SPORCO's ADMM makes a few iterations, for its memory
-does not grow with their number; thalweg solves to --tol, into dense and into sparse codes. Last, thalweg alone
-codes a gray image of 4,000 x 6,000 with 32 filters into sparse codes.
+Each case runs in a process of its own; what is resident before the call (imports, image, filters, and what
+a run on a small image left) is not counted, the codes are. SPORCO's ADMM makes a few iterations, for its
+memory does not grow with their number; thalweg solves to --tol, into dense and into sparse codes. Last,
+thalweg alone codes a gray image of 4,000 x 6,000 with 32 filters into sparse codes.
 
     python bench/peers/csc_memory.py --out bench/results/csc_memory
 """
