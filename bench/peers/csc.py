@@ -167,6 +167,7 @@ def first_iterations(
     """By target: the first iteration within it, None where `cap` seconds did not suffice."""
     found: dict[float, Any] = dict.fromkeys(targets)
     state = c.prepare(problem)
+    c.run(state, problem, 1, None)  # FFTW times its plans and threads start, once a process
     iterations, spent, since = 0, 0.0, time.perf_counter()
 
     def watch(codes: np.ndarray) -> bool:
