@@ -35,6 +35,7 @@ import roof
 import sporco_csc
 import torch_csc
 from csc_problem import Problem
+from thalweg.inference.csc import ConvolutionalLassoSolver, SparseMaps
 
 BAR = 0.2  # at most this share of the fastest peer's time
 IMAGE_CASES = tuple(f"{width} {size}" for width in (256, 512) for size in csc_problem.SIZES)
@@ -47,7 +48,7 @@ ENDLESS = 1_000_000
 
 @dataclass(frozen=True)
 class Competitor:
-    """`run(state, problem, setting, watch)` gives the codes (K, ...).
+    """`run(state, problem, setting, watch)` gives the codes (K, ...), thalweg sparse ones.
 
     A setting is a number of iterations, and `watch` sees the codes of each; or, with a `ladder`, one of its
     rungs, and `watch` is None.
@@ -98,13 +99,10 @@ def _alphacsc(state: Any, problem: Problem, setting: float, _: None, solver: str
 
 
 def _arrays(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    image, filters = problem.image.astype(np.float32), problem.filters.astype(np.float32)
-    return (image[:, 0], filters[:, :, 0]) if image.shape[1] == 1 else (image, filters)
+    return problem.image.astype(np.float32), problem.filters.astype(np.float32)
 
 
-def _thalweg(state: Any, problem: Problem, tol: float, _: None, solver: str) -> np.ndarray:
-    from thalweg.inference.csc import ConvolutionalLassoSolver
-
+def _thalweg(state: Any, problem: Problem, tol: float, _: None, solver: str) -> SparseMaps:
     image, filters = state
     coder = ConvolutionalLassoSolver(
         filters,
@@ -115,15 +113,16 @@ def _thalweg(state: Any, problem: Problem, tol: float, _: None, solver: str) -> 
         tol=tol,
         n_jobs=common.THREADS,
     )
-    return coder.encode(image, problem.alpha)[0].reshape(problem.code_shape)
+    return coder.encode(image, problem.alpha)[0]
 
 
 def best_by_thalweg(problem: Problem) -> np.ndarray:
     """Codes of a long run in float64."""
-    double = problem.image, problem.filters
-    if problem.image.shape[1] == 1:
-        double = problem.image[:, 0], problem.filters[:, :, 0]
-    return _thalweg(double, problem, 1e-7, None, "auto")
+    return dense(_thalweg((problem.image, problem.filters), problem, 1e-7, None, "auto"))
+
+
+def dense(codes: np.ndarray | SparseMaps) -> np.ndarray:
+    return codes.toarray() if isinstance(codes, SparseMaps) else codes
 
 
 PEERS = {
@@ -193,7 +192,7 @@ def loosest_rungs(
     state = c.prepare(problem)
     for rung in c.ladder or ():
         seconds, codes = common.once(lambda rung=rung: c.run(state, problem, rung, None))
-        excess = problem.objective(codes) / best - 1
+        excess = problem.objective(dense(codes)) / best - 1
         for target in targets:
             if found[target] is None and excess <= target and seconds <= cap:
                 found[target] = rung
@@ -236,7 +235,7 @@ def timed(
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Interleaved times, and the excess of each one's last codes."""
     times, results = common.interleaved(calls, reps)
-    return times, {key: problem.objective(codes) / best - 1 for key, codes in results.items()}
+    return times, {key: problem.objective(dense(codes)) / best - 1 for key, codes in results.items()}
 
 
 # --- reports

@@ -32,6 +32,7 @@ import csc_problem
 import sporco_csc
 import torch_csc
 from csc_problem import Problem
+from thalweg.models import ConvolutionalDictionaryLearning
 
 DATA = Path(os.environ.get("THALWEG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 N_FILTERS, WIDTH = 32, 8
@@ -101,8 +102,6 @@ def learn_sporco(
 
 def fit_thalweg(images: np.ndarray, alpha: float, max_iter: int) -> np.ndarray:
     """Filters (kh, kw, K)."""
-    from thalweg.models import ConvolutionalDictionaryLearning
-
     learner = ConvolutionalDictionaryLearning(
         N_FILTERS,
         (WIDTH, WIDTH),

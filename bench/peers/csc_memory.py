@@ -24,6 +24,7 @@ import common
 import csc_problem
 import memory
 import sporco_csc
+from thalweg.inference.csc import ConvolutionalLassoSolver
 
 CASE, LARGE = "512 12x12", "4000x6000 8x8"
 BAR, LARGE_BAR_MB = 0.5, 4000  # at most half of SPORCO's; the large image within 4 GB
@@ -61,11 +62,9 @@ def admm(image: np.ndarray, filters: np.ndarray, alpha: float, options: dict[str
 
 
 def thalweg(image: np.ndarray, filters: np.ndarray, alpha: float, tol: float, sparse: bool) -> Any:
-    from thalweg.inference.csc import ConvolutionalLassoSolver
-
     solver = ConvolutionalLassoSolver(filters, boundary="circular", tol=tol, n_jobs=common.THREADS)
-    codes, info = solver.encode(image, alpha, sparse=sparse)
-    return codes, float(info.gap)
+    codes, info = solver.encode(image, alpha)
+    return codes if sparse else codes.toarray(), float(info.gap)
 
 
 def coders(tol: float) -> dict[tuple[str, str], Coder]:
