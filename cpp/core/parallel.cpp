@@ -6,6 +6,7 @@
 #include <exception>
 #include <thread>
 
+#include "core/crew.hpp"
 #include "core/error.hpp"
 
 #ifdef _OPENMP
@@ -23,34 +24,12 @@ constexpr auto poll_interval = std::chrono::milliseconds(20);
 
 std::atomic<InterruptPoll> host_poll{nullptr};
 std::atomic<bool> threads_were_started{false};
-std::atomic<bool> is_forked_child{false};  // OpenMP's worker threads do not survive a fork
+std::atomic<bool> is_forked_child{false};  // threads do not survive a fork
 
-// What the threads of one parallel_for share.
-struct Region {
-  std::atomic<Index> next{0};
-  std::atomic<int> running{0};
-  std::atomic<bool> stop{false};
-  std::exception_ptr error;
-  std::atomic_flag has_error = ATOMIC_FLAG_INIT;
-
-  void fail(std::exception_ptr e) {
-    if (!has_error.test_and_set()) error = std::move(e);
-    stop.store(true);
-  }
-};
-
+class Region;
 thread_local Region* current_region = nullptr;
 thread_local bool is_caller = true;
 thread_local Clock::time_point last_poll{};
-
-void watch_fork() {
-#if defined(__unix__) || defined(__APPLE__)
-  static const int registered = pthread_atfork(nullptr, nullptr, [] {
-    if (threads_were_started.load()) is_forked_child.store(true);
-  });
-  (void)registered;
-#endif
-}
 
 bool host_interrupted() {
   const InterruptPoll poll = host_poll.load(std::memory_order_relaxed);
@@ -61,29 +40,72 @@ bool host_interrupted() {
   return poll();
 }
 
-void run_blocks(Region& region, Index n_blocks, int worker, const std::function<void(Index, int)>& body) {
-  try {
-    while (!region.stop.load(std::memory_order_relaxed)) {
-      const Index block = region.next.fetch_add(1);
-      if (block >= n_blocks) break;
-      body(block, worker);
-      poll_interrupt();
-    }
-  } catch (...) {
-    region.fail(std::current_exception());
-  }
-}
+// What the threads of one parallel_for share.
+class Region final : public OpenWork {
+ public:
+  Region(Index n_blocks, int n_helpers, const std::function<void(Index, int)>& body)
+      : OpenWork(n_helpers), n_blocks_(n_blocks), body_(body) {}
 
-// The caller has no block left but others still work: keep listening for Ctrl-C.
-void wait_listening(Region& region) {
-  for (int spins = 0; region.running.load() > 0; ++spins) {
-    if (spins < 2000) {
-      std::this_thread::yield();
-      continue;
+  [[nodiscard]] bool is_stopped() const { return stop_.load(std::memory_order_relaxed); }
+
+  void run(int worker) noexcept {
+    Region* const outer = current_region;
+    current_region = this;
+    try {
+      while (!is_stopped()) {
+        const Index block = next_.fetch_add(1);
+        if (block >= n_blocks_) break;
+        body_(block, worker);
+        poll_interrupt();
+      }
+    } catch (...) {
+      fail(std::current_exception());
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-    if (!region.stop.load() && host_interrupted()) region.fail(std::make_exception_ptr(Interrupted()));
+    current_region = outer;
   }
+
+  void help(int number) noexcept override {
+    is_caller = false;
+    run(number);
+  }
+
+  // The caller has no block left but others still work: keep listening for Ctrl-C.
+  void wait_listening() {
+    for (int spins = 0; inside() > 0; ++spins) {
+      if (spins < 2000) {
+        std::this_thread::yield();
+        continue;
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      if (is_caller && !is_stopped() && host_interrupted()) fail(std::make_exception_ptr(Interrupted()));
+    }
+  }
+
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  void fail(std::exception_ptr e) noexcept {
+    if (!has_error_.test_and_set()) error_ = std::move(e);
+    stop_.store(true);
+  }
+
+  Index n_blocks_;
+  const std::function<void(Index, int)>& body_;
+  std::atomic<Index> next_{0};
+  std::atomic<bool> stop_{false};
+  std::exception_ptr error_;
+  std::atomic_flag has_error_ = ATOMIC_FLAG_INIT;
+};
+
+void watch_fork() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    if (threads_were_started.load()) is_forked_child.store(true);
+  });
+  (void)registered;
+#endif
 }
 
 }  // namespace
@@ -91,7 +113,7 @@ void wait_listening(Region& region) {
 void set_interrupt_poll(InterruptPoll poll) noexcept { host_poll.store(poll); }
 
 void poll_interrupt() {
-  if (current_region != nullptr && current_region->stop.load(std::memory_order_relaxed)) throw Interrupted();
+  if (current_region != nullptr && current_region->is_stopped()) throw Interrupted();
   if (is_caller && host_interrupted()) throw Interrupted();
 }
 
@@ -99,7 +121,7 @@ int thread_count(int n_jobs) noexcept {
 #ifdef _OPENMP
   if (is_forked_child.load()) return 1;
   if (n_jobs <= 0) return std::max(1, omp_get_max_threads());
-  return std::min(n_jobs, 4 * omp_get_num_procs());  // OpenMP ends the process where it can start no more
+  return std::min({n_jobs, 4 * omp_get_num_procs(), std::max(1, omp_get_thread_limit())});
 #else
   (void)n_jobs;
   return 1;
@@ -109,36 +131,20 @@ int thread_count(int n_jobs) noexcept {
 void parallel_for(Index n_blocks, int n_jobs, const std::function<void(Index, int)>& body) {
   if (n_blocks <= 0) return;
   poll_interrupt();  // on a busy machine others may take all blocks of many short regions
-  const int n_threads = static_cast<int>(std::min<Index>(thread_count(n_jobs), n_blocks));
-  Region region;
-  Region* const outer_region = current_region;
-  const bool outer_caller = is_caller;
+  const bool is_inside = current_region != nullptr;  // one level of threads is enough
+  const auto n_threads = is_inside ? 1 : static_cast<int>(std::min<Index>(thread_count(n_jobs), n_blocks));
+  Region region(n_blocks, n_threads - 1, body);
   if (n_threads == 1) {
-    current_region = &region;
-    run_blocks(region, n_blocks, 0, body);
+    region.run(0);
   } else {
-#ifdef _OPENMP
     watch_fork();
     threads_were_started.store(true);
-    region.running.store(n_threads);
-#pragma omp parallel num_threads(n_threads)
-    {
-      // A smaller team than asked for is possible (OMP_THREAD_LIMIT): the blocks are shared all the same.
-      const int worker = omp_get_thread_num();
-      if (worker == 0) region.running.fetch_sub(n_threads - omp_get_num_threads());
-      current_region = &region;
-      is_caller = worker == 0 && outer_caller;
-      run_blocks(region, n_blocks, worker, body);
-      region.running.fetch_sub(1);
-      if (is_caller) wait_listening(region);
-      current_region = nullptr;
-      is_caller = true;
-    }
-#endif
+    Crew::instance().open(region);
+    region.run(0);
+    Crew::instance().close(region);
+    region.wait_listening();
   }
-  current_region = outer_region;
-  is_caller = outer_caller;
-  if (region.error) std::rethrow_exception(region.error);
+  region.rethrow();
 }
 
 }  // namespace thalweg
