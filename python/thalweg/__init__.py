@@ -5,6 +5,7 @@ from .inference.sparse_encode import sparse_encode
 from .models import (
     BernoulliRBM,
     ConvolutionalDictionaryLearning,
+    ConvolutionalSparseAutoencoder,
     ConvolutionalSparseCoder,
     DictionaryLearning,
     GaussianBernoulliRBM,
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BernoulliRBM",
     "ConvolutionalDictionaryLearning",
+    "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",
     "DictionaryLearning",
     "GaussianBernoulliRBM",

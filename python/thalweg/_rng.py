@@ -27,6 +27,7 @@ STREAM_SEEDS = 16
 STREAM_HELD_OUT = 17
 STREAM_BINARY_PIXELS = 18
 STREAM_DATA_CHAINS = 19  # as STREAM_CHAINS
+STREAM_CROPS = 21
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:

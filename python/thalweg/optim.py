@@ -284,3 +284,51 @@ def projected_descent(
         if curvature > 0:
             step = float((move * move).sum()) / curvature
     return x, step
+
+
+def curvature_step(
+    parameter: FloatArray,
+    velocity: FloatArray,
+    gradient: FloatArray,
+    curvature: NDArray[np.float64],
+    rate: float,
+    *,
+    momentum: float = 0.9,
+) -> tuple[FloatArray, FloatArray]:
+    """A step of gradient descent with momentum, where every unit's step is divided by its curvature.
+
+    velocity' = momentum velocity + (1 - momentum) gradient,
+    parameter'_k = parameter_k - rate velocity'_k / curvature_k.
+
+    A rate of 1 without momentum would be Newton's step, were the Hessian diagonal and equal within a unit.
+
+    Parameters
+    ----------
+    parameter, velocity, gradient : ndarray of shape (n_units, ...), float32 or float64
+        Of one shape and dtype; not changed.
+    curvature : ndarray of shape (n_units,), float64
+        Mean of the Hessian's diagonal over the unit's elements, >= 0. Where it is 0 the unit stays.
+    rate, momentum : float
+
+    Returns
+    -------
+    parameter, velocity : ndarray
+        After the step.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Mueller, Efficient backprop, 1998, section 9.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import curvature_step
+    >>> w, g, h = np.ones((2, 1)), np.array([[2.0], [6.0]]), np.array([4.0, 8.0])
+    >>> w, v = curvature_step(w, np.zeros((2, 1)), g, h, 1.0)
+    >>> w.round(6).tolist(), v.round(6).tolist()
+    ([[0.95], [0.925]], [[0.2], [0.6]])
+    """
+    velocity = momentum * velocity + (1 - momentum) * gradient
+    rates = np.divide(rate, curvature, out=np.zeros(len(curvature)), where=curvature > 0)
+    rates = rates.astype(parameter.dtype).reshape(-1, *(1,) * (parameter.ndim - 1))
+    return parameter - rates * velocity, velocity

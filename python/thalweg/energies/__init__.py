@@ -2,6 +2,12 @@
 
 from .bernoulli_rbm import BernoulliRBMEnergy
 from .gaussian_rbm import GaussianRBMEnergy
+from .predictive_sparse_decomposition import PredictiveSparseDecompositionEnergy
 from .sparse_coding import SparseCodingEnergy
 
-__all__ = ["BernoulliRBMEnergy", "GaussianRBMEnergy", "SparseCodingEnergy"]
+__all__ = [
+    "BernoulliRBMEnergy",
+    "GaussianRBMEnergy",
+    "PredictiveSparseDecompositionEnergy",
+    "SparseCodingEnergy",
+]

@@ -2,6 +2,7 @@
 
 from .bernoulli_rbm import BernoulliRBM
 from .convolutional_dictionary_learning import ConvolutionalDictionaryLearning
+from .convolutional_sparse_autoencoder import ConvolutionalSparseAutoencoder
 from .convolutional_sparse_coder import ConvolutionalSparseCoder
 from .dictionary_learning import DictionaryLearning
 from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
@@ -11,6 +12,7 @@ from .sparse_coder import SparseCoder
 __all__ = [
     "BernoulliRBM",
     "ConvolutionalDictionaryLearning",
+    "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",
     "DictionaryLearning",
     "GaussianBernoulliRBM",
