@@ -46,7 +46,11 @@ EXPECTED_FAILURES = {
 
 
 # Their samples are images, where scikit-learn's checks bring rows of numbers.
-IMAGE_ESTIMATORS = {"ConvolutionalSparseAutoencoder"}
+IMAGE_ESTIMATORS = {
+    "ConvolutionalDictionaryLearning",
+    "ConvolutionalSparseAutoencoder",
+    "ConvolutionalSparseCoder",
+}
 
 
 def exported() -> list[Any]:
