@@ -18,9 +18,12 @@ from ._learning import require_finite_step
 
 _MOMENTUM = 0.9
 _CURVATURE_DECAY = 0.95  # of the running means that are the curvatures
-_DAMPING = 0.05  # of the maps' mean curvature, added to each
+_DAMPING = 0.05  # of the maps' mean curvature, added to that of each
+_ENCODER_CURVATURE = 4  # of encoders by shrinkage, in means of its diagonal
 _PATIENCE = 20  # steps without a non-zero after which a map is dead
 _FIRST_GAIN = 0.1
+_FIRST_LENGTH_OF_TANH = 0.1
+_FIRST_GAIN_OF_TANH = 0.3
 _PATCHES = 64  # in a first filter
 
 
@@ -144,11 +147,15 @@ def first_parameters(
             noise = _rng.normals(seed, _rng.STREAM_INITIAL_ATOMS, 2, filters[k].size, row=k)
             filters[k] = noise.reshape(filters[k].shape)
     filters /= _norms(filters)
+    # Tanh begins where it is nearly linear.
+    length, gain = (
+        (1.0, _FIRST_GAIN) if threshold is not None else (_FIRST_LENGTH_OF_TANH, _FIRST_GAIN_OF_TANH)
+    )
     return Parameters(
         filters.astype(dtype),
-        filters.astype(dtype),
+        (length * filters).astype(dtype),
         np.zeros(n_maps, dtype),
-        np.full(n_maps, _FIRST_GAIN, dtype),
+        np.full(n_maps, gain, dtype),
         None if threshold is None else np.full(n_maps, threshold, dtype),
     )
 
@@ -197,6 +204,7 @@ def take_step(
         _require_moderate(crops, number)
         found = _batch_of(crops, energy_of(parameters, alpha, model), model)
         following, progress = _descended(parameters, progress, found, model.learning_rate)
+        following, progress = _balanced(following, progress)
         following, progress = _revived(following, progress, found, alpha)
         terms = found.terms / found.n_pixels * scale**2
     require_finite_step(number, terms, *following.present().values(), *progress.tensors().values())
@@ -264,6 +272,27 @@ def _descended(
     return parameters._replace(**moved), Progress(velocities, curvatures, idle)
 
 
+def _balanced(parameters: Parameters, progress: Progress) -> tuple[Parameters, Progress]:
+    """The same encoder with filters of norm 1, where that is free: shrinkage is homogeneous.
+
+    gain shrink(u, threshold) = (gain n) shrink(u / n, threshold / n); else the gains could vanish while the
+    filters grow, whose curvature goes with the square of the gains.
+    """
+    if parameters.threshold is None:
+        return parameters, progress
+    norms = _norms(parameters.encoder_filters)
+    norms[norms == 0] = 1
+    powers = {"encoder_filters": -1, "intercept": -1, "threshold": -1, "gain": 1}  # of the norms, in values
+    values, velocities, curvatures = {}, dict(progress.velocities), dict(progress.curvatures)
+    for name, power in powers.items():
+        value = getattr(parameters, name)
+        factor = norms.reshape(-1, *(1,) * (value.ndim - 1)) ** power
+        values[name] = value * factor
+        velocities[name] = velocities[name] / factor
+        curvatures[name] = curvatures[name] / norms.ravel().astype(np.float64) ** (2 * power)
+    return parameters._replace(**values), progress._replace(velocities=velocities, curvatures=curvatures)
+
+
 def _curvature(
     now: NDArray[np.float64], progress: Progress, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -272,7 +301,11 @@ def _curvature(
     running = _CURVATURE_DECAY * before + (1 - _CURVATURE_DECAY) * now if before.any() else now
     # A batch richer than those before would else make too large a step.
     greater = np.maximum(running, now)
-    return greater + _DAMPING * greater.mean(), running
+    if name == "filters" or "threshold" not in progress.curvatures:
+        return greater + _DAMPING * greater.mean(), running
+    # A map whose gain has become small must not take greater steps than the others, which would keep it
+    # there; and shrinkage has corners that steps overshoot.
+    return _ENCODER_CURVATURE * (greater + greater.mean()), running
 
 
 def _revived(
