@@ -15,26 +15,15 @@ from .._check import FloatArray
 Shape = tuple[int, ...]
 
 
-def first_filters(
-    images: list[FloatArray], masks: list[FloatArray | None], shape: Shape, seed: int
-) -> NDArray[np.float64]:
-    """Random patches of the images with all pixels observed; noise where a patch holds nothing."""
-    n_filters, _, height, width = shape
-    spans = np.array([(im.shape[1] - height + 1) * (im.shape[2] - width + 1) for im in images])
-    ends = np.cumsum(spans)
-    draws = _rng.integers(seed, _rng.STREAM_INITIAL_ATOMS, 0, n_filters, int(ends[-1]))
-    filters = _rng.normals(seed, _rng.STREAM_INITIAL_ATOMS, 1, int(np.prod(shape))).reshape(shape)
-    for k, draw in enumerate(draws):
-        i = int(np.searchsorted(ends, draw, side="right"))
-        y, x = divmod(int(draw - (ends[i] - spans[i])), images[i].shape[2] - width + 1)
-        place = (slice(None), slice(y, y + height), slice(x, x + width))
-        mask = masks[i]
-        if mask is not None and not (np.broadcast_to(mask, images[i].shape)[place] > 0).all():
-            continue
-        patch = images[i][place].astype(np.float64)
-        if np.linalg.norm(patch) > 0:
-            filters[k] = patch
-    return filters / _norms(filters)
+def first_filters(shape: Shape, seed: int) -> NDArray[np.float64]:
+    """Noise of unit norm under a Gaussian window, so that what is learnt comes to lie in the middle."""
+    filters = _rng.normals(seed, _rng.STREAM_INITIAL_ATOMS, 0, int(np.prod(shape))).reshape(shape)
+    for axis in (2, 3):
+        places = np.arange(shape[axis]) - (shape[axis] - 1) / 2
+        window = np.exp(-0.5 * (places / (shape[axis] / 4)) ** 2)
+        filters *= np.expand_dims(window, tuple({0, 1, 2, 3} - {axis}))
+    normed: NDArray[np.float64] = filters / _norms(filters)
+    return normed
 
 
 def project_filters(filters: NDArray[np.float64], *, positive: bool, zero_mean: bool) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     zero_mean_dict : bool, default=False
         Whether every channel of a filter sums to zero.
     dict_init : ndarray of shape (n_components, channels, height, width), default=None
-        First filters; None takes random patches of the images.
+        First filters; None takes noise under a Gaussian window.
     filter_steps : int, default=10
         Steps on the filters after each coding.
     coding_tol : float, default=3e-2
@@ -245,8 +245,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         with unchanged_by_errors(self):
             n_images = len(X)
             rows = None if self.batch_size is None else np.arange(min(n_images, max(self.batch_size, 8)))
-            images, masks, layout = self._fetch(X, rows, mask, None)
-            self._start(images, masks, layout.ndim, n_images)
+            images, _, layout = self._fetch(X, rows, mask, None)
+            self._start(images, layout.ndim, n_images)
         self._learn(X, mask)
         return self
 
@@ -277,9 +277,9 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         with unchanged_by_errors(self), one_blas_thread:
             begun = hasattr(self, "components_")
             dtype = self.components_.dtype if begun else None
-            images, masks, layout = self._fetch(X, None, None, dtype)
+            images, _, layout = self._fetch(X, None, None, dtype)
             if not begun:
-                self._start(images, masks, layout.ndim, 0)
+                self._start(images, layout.ndim, 0)
             elif layout.ndim != self.components_.ndim - 2:
                 raise ValueError(f"X: expected images as the filters have them, {self.components_.shape}")
             self._n_images = 0
@@ -493,9 +493,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         images, layout = as_images(X, ndim=len(self._size()), dtype=dtype, is_finite=mask is None)
         return images, masks_of(mask, images, layout), layout
 
-    def _start(
-        self, images: list[FloatArray], masks: list[FloatArray | None], ndim: int, n_images: int
-    ) -> None:
+    def _start(self, images: list[FloatArray], ndim: int, n_images: int) -> None:
         seed = seed_number(self.random_state)
         size = self._size()
         shape = (self.n_components, len(images[0]), *((1, *size) if ndim == 1 else size))
@@ -506,7 +504,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
                     f"{image.shape[1]} x {image.shape[2]} pixels"
                 )
         if self.dict_init is None:
-            filters = first_filters(images, masks, shape, seed)
+            filters = first_filters(shape, seed)
         else:
             filters = filters_as_images(check_filters(self.dict_init, "dict_init")).astype(np.float64)
             if filters.shape != shape:
