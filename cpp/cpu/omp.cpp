@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "core/buffer.hpp"
@@ -19,8 +20,8 @@ namespace {
 
 constexpr Index rows_per_block = 48;
 
-// One worker's memory, and the pursuit of one row after the other.
-template <class T>
+// One worker's memory, and the pursuit of one row after the other, in the precision S.
+template <class T, class S>
 class Pursuit {
  public:
   using Prepared = typename CodingDictionary<T>::Prepared;
@@ -29,26 +30,38 @@ class Pursuit {
       : dictionary_(dictionary),
         options_(options),
         most_(most),
-        stride_(simd::padded<T>(dictionary.n_components)),
-        gram_(dictionary.template gram<T>().data()),
+        stride_(simd::padded<S>(dictionary.n_components)),
+        gram_(dictionary.template gram<S>().data()),
         set_(most),
         bordering_(most),
         x_(rows_per_block * dictionary.n_features),
         start_(rows_per_block * stride_),
         correlation_(stride_),
-        target_(simd::padded<T>(most) + simd::lanes<T>),
-        coefficient_(simd::padded<T>(most) + simd::lanes<T>),
+        target_(simd::padded<S>(most) + simd::lanes<S>),
+        coefficient_(simd::padded<S>(most) + simd::lanes<S>),
         weight_(std::max(most, dictionary.n_components)),
         residual_(dictionary.feature_stride, 0.0),
         sample_(dictionary.feature_stride, 0.0) {}
 
+  // Whether rounding has spoilt row i: it would be explained better by nothing, or claims what it misses.
+  [[nodiscard]] bool is_spoilt(MatrixView<const T> x, const PursuitReport& report, Index i) const {
+    double energy = 0;
+    for (Index k = 0; k < x.cols; ++k) energy += double(x(i, k)) * double(x(i, k));
+    const double left = report.residual_squared[i];
+    const double doubt = 1e-4 * energy;
+    const bool claims =
+        options_.tol >= 0 && report.status[i] == static_cast<std::int8_t>(PursuitStatus::reached);
+    return !(left <= energy + doubt) || (claims && left > options_.tol + doubt);
+  }
+
   void run(MatrixView<const T> x, MatrixView<T> codes, const PursuitReport& report, Index first,
            Index count) {
     for (Index p = 0; p < count; ++p)
-      for (Index k = 0; k < dictionary_.n_features; ++k) x_[p * dictionary_.n_features + k] = x(first + p, k);
-    cpu::matmul<T>(
-        {x_.data(), count, dictionary_.n_features}, dictionary_.template transposed<T>(),
-        [&](Index p, Index col, simd::Vec<T> acc) { simd::store(start_.data() + p * stride_ + col, acc); });
+      for (Index k = 0; k < dictionary_.n_features; ++k)
+        x_[p * dictionary_.n_features + k] = static_cast<S>(x(first + p, k));
+    cpu::matmul<S>(
+        {x_.data(), count, dictionary_.n_features}, dictionary_.template transposed<S>(),
+        [&](Index p, Index col, simd::Vec<S> acc) { simd::store(start_.data() + p * stride_ + col, acc); });
     for (Index p = 0; p < count; ++p) {
       poll_interrupt();
       const Index i = first + p;
@@ -63,14 +76,14 @@ class Pursuit {
   }
 
  private:
-  static constexpr T singularity = T(64) * std::numeric_limits<T>::epsilon();
+  static constexpr S singularity = S(64) * std::numeric_limits<S>::epsilon();
 
-  PursuitStatus pursue(const T* start) {
+  PursuitStatus pursue(const S* start) {
     set_.clear();
     std::copy_n(start, stride_, correlation_.data());
     const double energy = cpu::dot(sample_.data(), sample_.data(), dictionary_.feature_stride);
     // A correlation this small, for atoms of norm below 2, is rounding.
-    const double noise = 8.0 * std::numeric_limits<T>::epsilon() * std::sqrt(energy);
+    const double noise = 8.0 * std::numeric_limits<S>::epsilon() * std::sqrt(energy);
     if (options_.tol >= 0 && energy <= options_.tol) return PursuitStatus::reached;
     while (set_.size() < most_) {
       poll_interrupt();
@@ -88,41 +101,41 @@ class Pursuit {
 
   // The first of the largest |c_j|, as np.argmax has it.
   [[nodiscard]] std::int32_t largest_correlation() const {
-    using V = simd::Vec<T>;
+    using V = simd::Vec<S>;
     V largest = {};
-    for (Index j = 0; j < stride_; j += simd::lanes<T>) {
+    for (Index j = 0; j < stride_; j += simd::lanes<S>) {
       V c = simd::load(correlation_.data() + j);
       c = c < 0 ? -c : c;
       largest = c > largest ? c : largest;
     }
-    T size = 0;
-    for (int l = 0; l < simd::lanes<T>; ++l) size = std::max(size, largest[l]);
+    S size = 0;
+    for (int l = 0; l < simd::lanes<S>; ++l) size = std::max(size, largest[l]);
     Index j = 0;
     while (j + 1 < dictionary_.n_components && std::abs(correlation_[j]) != size) ++j;
     return static_cast<std::int32_t>(j);
   }
 
   // Least squares on the set: z = M b_S, c = b - G z.
-  void solve(const T* start) {
+  void solve(const S* start) {
     for (Index i = 0; i < set_.size(); ++i) target_[i] = start[set_.atom(i)];
-    std::fill(target_.data() + set_.size(), target_.data() + set_.padded_size(), T(0));
+    std::fill(target_.data() + set_.size(), target_.data() + set_.padded_size(), S(0));
     set_.newton_direction(target_.data(), coefficient_.data());
     for (Index i = 0; i < set_.size(); ++i) {
-      set_.set_coefficient(i, T(1), static_cast<double>(coefficient_[i]));
+      set_.set_coefficient(i, S(1), static_cast<double>(coefficient_[i]));
       coefficient_[i] = -coefficient_[i];
     }
-    cpu::sum_rows<T>(
+    cpu::sum_rows<S>(
         start, coefficient_.data(), set_.size(), stride_,
         [this](Index i) { return gram_ + set_.atom(i) * stride_; }, correlation_.data());
-    for (Index i = 0; i < set_.size(); ++i) correlation_[set_.atom(i)] = T(0);
+    for (Index i = 0; i < set_.size(); ++i) correlation_[set_.atom(i)] = S(0);
   }
 
   // ||x||^2 - <z, b> decides; where rounding could, the residual itself.
-  bool reached(const T* start, double energy) {
+  bool reached(const S* start, double energy) {
     double squared = energy;
     for (Index i = 0; i < set_.size(); ++i)
       squared -= set_.value(i) * static_cast<double>(start[set_.atom(i)]);
-    const double doubt = 1e3 * std::numeric_limits<T>::epsilon() * energy;
+    const double doubt = 1e3 * std::numeric_limits<S>::epsilon() * energy;
     if (squared > options_.tol + doubt) return false;
     if (squared <= options_.tol - doubt) return true;
     return residual_squared() <= options_.tol;
@@ -141,9 +154,9 @@ class Pursuit {
     for (int round = 0; round < 2 && set_.size() > 0; ++round) {
       residual_squared();
       for (Index i = 0; i < set_.size(); ++i)
-        target_[i] = static_cast<T>(
+        target_[i] = static_cast<S>(
             cpu::dot(dictionary_.atom(set_.atom(i)), residual_.data(), dictionary_.feature_stride));
-      std::fill(target_.data() + set_.size(), target_.data() + set_.padded_size(), T(0));
+      std::fill(target_.data() + set_.size(), target_.data() + set_.padded_size(), S(0));
       set_.newton_direction(target_.data(), coefficient_.data());
       for (Index i = 0; i < set_.size(); ++i) set_.value(i) += static_cast<double>(coefficient_[i]);
     }
@@ -162,14 +175,14 @@ class Pursuit {
   const PursuitOptions& options_;
   Index most_;
   Index stride_;
-  const T* gram_;
-  cpu::ActiveSet<T> set_;
-  cpu::BorderingMemory<T> bordering_;
-  Buffer<T> x_;
-  Buffer<T> start_;  // <x, d_j>, row by row
-  Buffer<T> correlation_;
-  Buffer<T> target_;
-  Buffer<T> coefficient_;
+  const S* gram_;
+  cpu::ActiveSet<S> set_;
+  cpu::BorderingMemory<S> bordering_;
+  Buffer<S> x_;
+  Buffer<S> start_;  // <x, d_j>, row by row
+  Buffer<S> correlation_;
+  Buffer<S> target_;
+  Buffer<S> coefficient_;
   Buffer<double> weight_;
   Buffer<double> residual_;
   Buffer<double> sample_;
@@ -191,13 +204,23 @@ void omp_encode(const CodingDictionary<T>& dictionary, MatrixView<const T> x, Ma
   d.template transposed<T>();
   d.template gram<T>();
   const Index blocks = block_count(x.rows, rows_per_block);
-  std::vector<std::unique_ptr<Pursuit<T>>> workers(
-      static_cast<std::size_t>(std::min<Index>(thread_count(options.n_jobs), std::max<Index>(blocks, 1))));
-  for (auto& worker : workers) worker = std::make_unique<Pursuit<T>>(d, options, most);
-  parallel_for(blocks, options.n_jobs, [&](Index block, int worker) {
+  const auto n_workers =
+      static_cast<std::size_t>(std::min<Index>(thread_count(options.n_jobs), std::max<Index>(blocks, 1)));
+  std::vector<std::unique_ptr<Pursuit<T, T>>> workers(n_workers);
+  std::vector<std::unique_ptr<Pursuit<T, double>>> careful(n_workers);
+  for (auto& worker : workers) worker = std::make_unique<Pursuit<T, T>>(d, options, most);
+  parallel_for(blocks, options.n_jobs, [&](Index block, int w) {
     const Index first = block * rows_per_block;
-    workers[static_cast<std::size_t>(worker)]->run(x, codes, report, first,
-                                                   std::min(rows_per_block, x.rows - first));
+    const Index count = std::min(rows_per_block, x.rows - first);
+    auto& worker = *workers[static_cast<std::size_t>(w)];
+    worker.run(x, codes, report, first, count);
+    if constexpr (std::is_same_v<T, float>)
+      for (Index i = first; i < first + count; ++i) {
+        if (!worker.is_spoilt(x, report, i)) continue;
+        auto& again = careful[static_cast<std::size_t>(w)];
+        if (!again) again = std::make_unique<Pursuit<T, double>>(d, options, most);
+        again->run(x, codes, report, i, 1);
+      }
   });
 }
 

@@ -14,7 +14,8 @@
 // Errors: std::invalid_argument where a number is out of range.
 //
 // The inverse of the Gram matrix on S is kept and bordered, in the dtype of D; the final coefficients are
-// corrected from residuals in float64.
+// corrected from residuals in float64. A float32 row that rounding has spoilt (its atoms are nearly
+// dependent) is done again in float64.
 //
 // Sources: Y. Pati, R. Rezaiifar, P. Krishnaprasad, Orthogonal matching pursuit, Asilomar 1993; R.
 // Rubinstein, M. Zibulevsky, M. Elad, Efficient implementation of the K-SVD algorithm using batch orthogonal

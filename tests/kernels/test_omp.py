@@ -117,3 +117,14 @@ def test_bad_arguments_are_named(rng, change, error, message):
     arguments = {"X": X, "dictionary": D, **change}
     with pytest.raises(error, match=message):
         omp_encode(**arguments)
+
+
+def test_nearly_dependent_atoms_do_not_spoil_float32():
+    rng = np.random.default_rng(0)
+    U, _, V = np.linalg.svd(rng.normal(size=(64, 64)))
+    D = (U * np.geomspace(1, 2e-3, 64)) @ V
+    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    X, tol = rng.normal(size=(400, 64)), 0.05 * 64
+    _, info = omp_encode(X.astype(np.float32), D.astype(np.float32), tol=tol)
+    assert (info.residual_squared[info.status == 0] <= 1.01 * tol).all()
+    assert (info.residual_squared <= 1.01 * (X**2).sum(axis=1)).all()

@@ -67,9 +67,7 @@ class FilterStatistics:
         return gradient
 
 
-def worst_patches(
-    images: list[FloatArray], residuals: list[FloatArray], shape: Shape, count: int
-) -> list[NDArray[Any]]:
+def worst_patches(residuals: list[FloatArray], shape: Shape, count: int) -> list[NDArray[Any]]:
     """Patches of the residuals with the greatest norms, apart from each other; zero ones are left out."""
     if count == 0:
         return []

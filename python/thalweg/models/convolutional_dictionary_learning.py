@@ -370,7 +370,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             step=self._step,
         )
         dead = statistics.unused()
-        reborn = worst_patches(coded.images, self._residuals(coded), solver.filters.shape, int(dead.sum()))
+        reborn = worst_patches(self._residuals(coded), solver.filters.shape, int(dead.sum()))
         for k, patch in zip(np.flatnonzero(dead), reborn, strict=False):
             filters[k] = self._project(patch[None])[0]
         self._commit(filters, coded, _A=A, _B=B, _step=step, **more)
@@ -407,7 +407,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         dead = np.flatnonzero(~coded.used(len(filters)))
         if dead.size == 0:
             return 0
-        patches = worst_patches(coded.images, self._residuals(coded), filters.shape, dead.size)
+        patches = worst_patches(self._residuals(coded), filters.shape, dead.size)
         for k, patch in zip(dead, patches, strict=False):
             filters[k] = self._project(patch[None])[0]
         return min(dead.size, len(patches))
