@@ -14,6 +14,7 @@ from .. import _rng, ops, optim
 from .._check import FloatArray
 from ..energies import PredictiveSparseDecompositionEnergy
 from ..inference.proximal_gradient import minimise
+from ._convolutional_filters import worst_patches
 from ._learning import require_finite_step
 
 _MOMENTUM = 0.9
@@ -328,7 +329,8 @@ def _revived(
     )
     length = _norms(present["encoder_filters"])[alive].mean() if alive.any() else 1.0
     means = {"intercept": 0.0, "gain": _FIRST_GAIN, "threshold": alpha}
-    for k, patch in zip(dead, _worst_patches(batch.residuals, parameters.filters.shape[2:])):
+    crops = [crop for stack in batch.residuals for crop in stack]
+    for k, patch in zip(dead, worst_patches(crops, parameters.filters.shape, len(dead))):
         present["filters"][k] = patch
         present["encoder_filters"][k] = length * patch
         for name, default in means.items():
@@ -340,21 +342,6 @@ def _revived(
                 progress.curvatures[name][k] = progress.curvatures[name][alive].mean()
         progress.idle[k] = 0
     return parameters._replace(**present), progress
-
-
-def _worst_patches(residuals: list[FloatArray], shape: tuple[int, ...]) -> list[FloatArray]:
-    """Of every crop the patch of greatest norm, normalised; the greatest first, and none of norm 0."""
-    found = []
-    for stack in residuals:
-        window = np.ones((1, 1, *shape), stack.dtype)
-        energy = np.square(stack).sum(axis=1, keepdims=True)
-        local = ops.correlate(energy, window, boundary="full", n_jobs=1)[:, 0]
-        for crop, sums in zip(stack, local):
-            top, left = np.unravel_index(sums.argmax(), sums.shape)
-            patch = crop[:, top : top + shape[0], left : left + shape[1]]
-            found.append((float(np.linalg.norm(patch)), patch))
-    found.sort(key=lambda pair: -pair[0])
-    return [patch / norm for norm, patch in found if norm > 0]
 
 
 def _norms(filters: FloatArray) -> FloatArray:

@@ -19,7 +19,6 @@ Atoms = NDArray[np.float32]  # (n_components, patch_size^2)
 
 _BATCH = 4000  # patches of a step of learning
 _BLOCK = 2**14  # patches that are coded at a time
-_TOLERANCE = 1.01  # of the squared error asked for
 _FORGETTING = 5.0  # the batch of step s weighs (s / t)^5 in step t
 
 
@@ -183,16 +182,8 @@ def _estimates(
 def _pursue(
     rows: NDArray[np.float32], dictionary: Atoms, target: float, n_jobs: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Codes to the squared error `target`, and how many atoms each has.
-
-    float32 may lose a code that is nearly as long as the patch; such rows, told by their error, are coded
-    again in float64.
-    """
+    """Codes to the squared error `target`, and how many atoms each has."""
     codes, info = omp_encode(rows, dictionary, tol=target, n_jobs=n_jobs)
-    lost = np.flatnonzero(info.residual_squared > _TOLERANCE * target)
-    if lost.size:
-        again, found = omp_encode(rows[lost].astype(np.float64), dictionary, tol=target, n_jobs=n_jobs)
-        codes[lost], info.n_nonzero[lost] = again, found.n_nonzero
     return codes, info.n_nonzero
 
 
