@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thalweg import plots
-from thalweg.restoration import _fill, _images, _patches, denoise, estimate_noise, inpaint
+from thalweg.restoration import _fill, _images, _patches, _progress, denoise, estimate_noise, inpaint
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +242,22 @@ def test_seeds_and_threads(gray):
     assert not np.array_equal(one, inpaint(image, mask, random_state=2, **options))
 
 
+@pytest.mark.parametrize("dictionary", [None, _patches.overcomplete_dct(8, 32)])
+def test_the_callback_is_told_of_the_whole_work(photograph, dictionary):
+    options = {"n_components": 32, "dictionary": dictionary, "random_state": 0}
+    image, mask = photograph[:30, :20], half((30, 20))
+    for repair in (
+        lambda callback: denoise(image, 10, callback=callback, **options),
+        lambda callback: inpaint(image, mask, max_iter=2, callback=callback, **options),
+    ):
+        shares = []
+        np.testing.assert_array_equal(repair(shares.append), repair(None))
+        assert len(shares) > 2
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
+        assert 0 < shares[0] < 0.6
+
+
 def test_a_dictionary_of_the_user_is_taken_as_it_is(gray):
     atoms = _patches.overcomplete_dct(6, 100)
     image = gray[:32, :32] + gaussian((32, 32), 20)
@@ -292,7 +308,9 @@ def test_the_weighted_mean_is_that_of_the_patches(gray, monkeypatch):
                 sums[place] += estimate.reshape(5, 5) / (n_atoms[0] + 1)
                 weights[place] += 1 / (n_atoms[0] + 1)
         expected = np.where(weights > 0, sums / np.where(weights > 0, weights, 1), plane)
-        found = _patches.average_of_estimates(plane, atoms, 500.0, options, wanted=wanted, step=step)
+        found = _patches.average_of_estimates(
+            plane, atoms, 500.0, options, _progress.Progress(None, 1), wanted=wanted, step=step
+        )
         np.testing.assert_allclose(found, expected, atol=1e-3)
         assert (weights[wanted] > 0).all()
 
@@ -315,6 +333,7 @@ def test_the_weighted_mean_is_that_of_the_patches(gray, monkeypatch):
         (np.ones((9, 9)), {"dictionary": np.ones((0, 64))}, ValueError, "dictionary: expected atoms"),
         (np.ones((9, 9)), {"dictionary": np.full((4, 64), np.nan)}, ValueError, "dictionary"),
         (np.ones((9, 9)), {"random_state": -1}, ValueError, "random_state"),
+        (np.ones((9, 9)), {"callback": 3}, TypeError, "callback"),
         (np.ones((9, 9)), {"n_jobs": 0}, ValueError, "n_jobs"),
     ],
 )

@@ -9,13 +9,20 @@ from typing import Any
 
 from .. import __version__
 from ..energies.sparse_coding import PENALTIES
+from ..restoration.denoising import METHODS
 from .codes import encode, reconstruct
 from .learn_rbm import BERNOULLI_DEFAULTS, GAUSSIAN_DEFAULTS, learn_gaussian_rbm, learn_rbm
 from .learn_sparse_coding import DEFAULTS, learn_sparse_coding
 from .rbm_data import BINARIZE
+from .restore import denoise, inpaint
 from .show import info, show
 
 _IMAGES = "PNG, JPEG or TIFF files, or folders"
+_PICTURE = "PNG, JPEG or TIFF file, of 8 or 16 bits, gray or colour"
+_REPAIRED = (
+    "Writes the picture as PNG, as deep as it was (palettes become RGB, alpha is kept), and a panel of "
+    "before and after."
+)
 _KEPT = "Ctrl-C keeps what was learnt, and --resume goes on."
 _LOSSES = ("cd", "pcd", "fpcd", "pt", "nce")
 
@@ -29,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     _add_learn(commands)
     _add_encode(commands)
     _add_reconstruct(commands)
+    _add_inpaint(commands)
+    _add_denoise(commands)
     _add_show(commands)
     words = "what this installation is: version, instruction set, threads, compiler, CUDA"
     commands.add_parser("info", help=words, description=words).set_defaults(run=info)
@@ -249,6 +258,66 @@ def _add_reconstruct(commands: Any) -> None:
     p.add_argument("--model", required=True, help="the model that made the codes")
     p.add_argument("--out", default="reconstructed", help="folder for the images (default: reconstructed)")
     p.set_defaults(run=reconstruct)
+
+
+def _add_inpaint(commands: Any) -> None:
+    words = "fill the missing pixels of a picture"
+    p = commands.add_parser(
+        "inpaint",
+        help=words,
+        description=f"{_sentence(words)}, by sparse codes over a dictionary that is learnt from it. "
+        f"{_REPAIRED}",
+    )
+    p.add_argument("image", metavar="IMAGE", help=_PICTURE)
+    p.add_argument(
+        "--mask",
+        required=True,
+        help="picture of IMAGE's size, white where a pixel is missing, black where it is kept; of gray, "
+        "brighter than half is white, and transparent is black",
+    )
+    _add_repair(p, "inpainted.png")
+    p.set_defaults(run=inpaint)
+
+
+def _add_denoise(commands: Any) -> None:
+    words = "remove noise from a picture"
+    p = commands.add_parser(
+        "denoise",
+        help=words,
+        description=f"{_sentence(words)}, white and Gaussian, by sparse codes over a dictionary that is "
+        f"learnt from it. {_REPAIRED}",
+    )
+    p.add_argument("image", metavar="IMAGE", help=_PICTURE)
+    p.add_argument(
+        "--sigma",
+        type=_number(0),
+        metavar="S",
+        help="deviation of the noise in gray levels from 0 to 255, whatever the picture's depth (default: "
+        "estimated, and printed)",
+    )
+    _add_repair(p, "denoised.png")
+    p.set_defaults(run=denoise)
+
+
+def _add_repair(p: argparse.ArgumentParser, name: str) -> None:
+    """What both repairs have in common."""
+    p.add_argument("--out", help=f"file for the picture, PNG (default: {name})")
+    p.add_argument("--panel", metavar="OUT", help="file for the panel, PNG (default: beside --out)")
+    p.add_argument("--truth", help="the undamaged picture: PSNR before and after is printed")
+    p.add_argument(
+        "--method",
+        choices=METHODS,
+        default="auto",
+        help="how: codes of overlapping patches (default: auto, which stands for the better by measurement)",
+    )
+    p.add_argument(
+        "--model",
+        help="dictionary learnt before: model.safetensors of `thalweg learn sparse-coding --gray` "
+        "(default: learnt from the picture itself)",
+    )
+    p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
+    _add_threads(p)
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _add_show(commands: Any) -> None:

@@ -19,7 +19,7 @@ from . import patch_rows
 from .model_files import load_learnt
 from .patch_rows import whitened, whitening_from, whitening_state
 
-_JOB = "sparse-coding of photographs"
+PATCHES = "sparse-coding of photographs"
 _BLOCK_ROWS = patch_rows.BLOCK_ROWS
 
 
@@ -106,7 +106,7 @@ class PatchModel:
 
     def save(self, path: Path) -> None:
         extra = {
-            "job": _JOB,
+            "job": PATCHES,
             "patch_size": list(self.patch_size),
             "channels": self.channels,
             "dtype": self.dtype,
@@ -119,7 +119,7 @@ class PatchModel:
 
     @classmethod
     def load(cls, path: Path) -> PatchModel:
-        learner, extra = load_learnt(path, _JOB)
+        learner, extra = load_learnt(path, PATCHES)
         return cls(
             learner=learner,
             patch_size=tuple(extra["patch_size"]),

@@ -15,21 +15,21 @@ def writable_folder(name: str) -> Path:
     return folder
 
 
-def writable_file(name: str) -> Path:
-    """The file `--out`; what is there already, if anything, is a file."""
+def writable_file(name: str, option: str = "--out") -> Path:
+    """The file of `option`; what is there already, if anything, is a file."""
     path = Path(name)
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"--out {path}: there is no folder {folder}")
+        raise FileNotFoundError(f"{option} {path}: there is no folder {folder}")
     if path.exists() and not path.is_file():
-        raise FileExistsError(f"--out {path}: expected the name of a file, and this is none")
-    _try_to_write(folder)
+        raise FileExistsError(f"{option} {path}: expected the name of a file, and this is none")
+    _try_to_write(folder, option)
     return path
 
 
-def _try_to_write(folder: Path) -> None:
+def _try_to_write(folder: Path, option: str = "--out") -> None:
     try:
         with NamedTemporaryFile(prefix=".thalweg-", dir=folder) as probe:
             probe.write(b"thalweg")
     except OSError as error:
-        raise OSError(error.errno, f"--out: {folder} cannot be written to: {error.strerror}") from error
+        raise OSError(error.errno, f"{option}: {folder} cannot be written to: {error.strerror}") from error

@@ -8,18 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._images import Planes
-from ._patches import PatchOptions, average_of_estimates, learn, padded
+from ._patches import PatchOptions, average_of_estimates, learn, padded, patches_in_work
+from ._progress import Callback, Progress
 
 _STEPS = 100  # of learning
 _CODING_MARGIN, _LEARNING_MARGIN = 1.2, 3.0  # deviations of the noise's energy beyond its mean
 
 
-def denoise_planes(planes: Planes, options: PatchOptions) -> Planes:
+def denoise_planes(planes: Planes, options: PatchOptions, callback: Callback | None) -> Planes:
     """Estimates of the planes without their white noise of deviation 1."""
-    return np.stack([_denoise(plane, options, number) for number, plane in enumerate(planes)])
+    count, height, width = planes.shape
+    progress = Progress(callback, count * patches_in_work((height, width), _STEPS, options))
+    return np.stack([_denoise(plane, options, number, progress) for number, plane in enumerate(planes)])
 
 
-def _denoise(plane: NDArray[np.float64], options: PatchOptions, number: int) -> NDArray[np.float64]:
+def _denoise(
+    plane: NDArray[np.float64], options: PatchOptions, number: int, progress: Progress
+) -> NDArray[np.float64]:
     height, width = plane.shape
     noisy = padded(plane.astype(np.float32), options.patch_size)
     n_features = options.patch_size**2
@@ -27,9 +32,9 @@ def _denoise(plane: NDArray[np.float64], options: PatchOptions, number: int) -> 
     if options.dictionary is None:
         # Patches of pure noise that pass for more would shape the atoms: hardly any pass three deviations.
         bound = _noise_energy(n_features, _LEARNING_MARGIN)
-        atoms = learn(atoms, noisy, bound, _STEPS, options, options.seed + number * _STEPS)
+        atoms = learn(atoms, noisy, bound, _STEPS, options, options.seed + number * _STEPS, progress)
     bound = _noise_energy(n_features, _CODING_MARGIN)
-    return average_of_estimates(noisy, atoms, bound, options)[:height, :width]
+    return average_of_estimates(noisy, atoms, bound, options, progress)[:height, :width]
 
 
 def _noise_energy(n_features: int, margin: float) -> float:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from .. import _rng
 from ._fill import biharmonic_fill
 from ._images import Planes, from_opponent, to_opponent
-from ._patches import Atoms, PatchOptions, average_of_estimates, learn, padded
+from ._patches import Atoms, PatchOptions, average_of_estimates, learn, padded, patches_in_work
+from ._progress import Callback, Progress
 
 Masks = NDArray[np.bool_]  # (channels, height, width)
 
@@ -18,7 +19,13 @@ _RELAXATION = 1.9
 _STEPS = 16  # of learning, an iteration
 
 
-def inpaint_planes(channels: Planes, observed: Masks, n_iter: int, options: PatchOptions) -> Planes:
+def inpaint_planes(
+    channels: Planes,
+    observed: Masks,
+    n_iter: int,
+    options: PatchOptions,
+    callback: Callback | None,
+) -> Planes:
     """The channels with their missing pixels filled; what is observed stays."""
     filled = _smooth(channels, observed)
     scale = _error_of_fill(channels, observed, options.seed)
@@ -27,12 +34,14 @@ def inpaint_planes(channels: Planes, observed: Masks, n_iter: int, options: Patc
     missing = np.any(~observed, axis=0)
     limits = [bound[:, np.newaxis, np.newaxis] for bound in _ranges(channels, observed)]
     atoms = [options.first_dictionary()] * len(channels)
+    count, height, width = channels.shape
+    progress = Progress(callback, n_iter * count * patches_in_work((height, width), _STEPS, options))
     for i, error in enumerate(np.geomspace(_FIRST_ERROR, _LAST_ERROR, n_iter)):
         planes = to_opponent(filled) / scale
         estimates = np.empty_like(planes)
         for c, plane in enumerate(planes):
             seed = options.seed + (i * len(planes) + c) * _STEPS
-            atoms[c], estimates[c] = _iterate(plane, missing, atoms[c], float(error), options, seed)
+            atoms[c], estimates[c] = _iterate(plane, missing, atoms[c], float(error), options, seed, progress)
         change = from_opponent(estimates) * scale - filled
         if i < n_iter - 1:
             change *= _RELAXATION
@@ -69,6 +78,7 @@ def _iterate(
     error: float,
     options: PatchOptions,
     seed: int,
+    progress: Progress,
 ) -> tuple[Atoms, NDArray[np.float64]]:
     """A dictionary learnt on, and the plane as its sparse codes have it; `error` a pixel."""
     height, width = plane.shape
@@ -76,7 +86,7 @@ def _iterate(
     current = padded((plane - offset).astype(np.float32), options.patch_size)
     target = error**2 * options.patch_size**2
     if options.dictionary is None:
-        atoms = learn(atoms, current, target, _STEPS, options, seed)
+        atoms = learn(atoms, current, target, _STEPS, options, seed, progress)
     wanted = padded(missing, options.patch_size)
-    estimate = average_of_estimates(current, atoms, target, options, wanted=wanted)
+    estimate = average_of_estimates(current, atoms, target, options, progress, wanted=wanted)
     return atoms, estimate[:height, :width] + offset

@@ -13,6 +13,7 @@ from .. import _check, optim
 from .._blas import one_blas_thread
 from ..inference.omp import omp_encode
 from ..preprocessing import PatchGrid, extract_patches, reconstruct_from_patches
+from ._progress import Progress
 
 Plane = NDArray[np.float32]  # (height, width)
 Atoms = NDArray[np.float32]  # (n_components, patch_size^2)
@@ -84,7 +85,13 @@ def padded(plane: NDArray[Any], least: int) -> NDArray[Any]:
 
 
 def learn(
-    dictionary: Atoms, plane: Plane, target: float, n_steps: int, options: PatchOptions, seed: int
+    dictionary: Atoms,
+    plane: Plane,
+    target: float,
+    n_steps: int,
+    options: PatchOptions,
+    seed: int,
+    progress: Progress,
 ) -> Atoms:
     """The dictionary after `n_steps` steps on random patches of the plane, less their means.
 
@@ -107,7 +114,16 @@ def learn(
         codes, _ = _pursue(rows, atoms, target, n_jobs)
         optim.accumulate_statistics(codes, rows, A, B, decay=(1 - 1 / t) ** _FORGETTING, n_jobs=n_jobs)
         optim.update_dictionary(atoms, A, B, unit_norm=True, n_jobs=n_jobs)
+        progress.add(count)
     return atoms
+
+
+def patches_in_work(shape: tuple[int, int], n_steps: int, options: PatchOptions) -> int:
+    """How many patches a plane of this shape has to code: in steps of learning, then every one."""
+    size = options.patch_size
+    height, width = (max(side, size) - size + 1 for side in shape)
+    learnt = 0 if options.dictionary is not None else n_steps * min(_BATCH, height * width)
+    return learnt + height * width
 
 
 def average_of_estimates(
@@ -115,6 +131,7 @@ def average_of_estimates(
     dictionary: Atoms,
     target: float,
     options: PatchOptions,
+    progress: Progress,
     *,
     wanted: NDArray[np.bool_] | None = None,
     step: int = 1,
@@ -132,6 +149,7 @@ def average_of_estimates(
         rows = grid.rows[first:last]
         lines = slice(rows[0], rows[-1] + size)
         patches, band = extract_patches(plane[lines], size, step=step, n_jobs=n_jobs)
+        progress.add(len(patches))
         coded = np.ones(len(patches), bool) if wanted is None else _touching(wanted[lines], band)
         if not coded.any():
             continue

@@ -10,6 +10,7 @@ from .. import _check
 from ._images import channels_of, from_opponent, picture, picture_from, to_opponent
 from ._patch_denoising import denoise_planes
 from ._patches import patch_options
+from ._progress import Callback, check_callback
 from .noise import estimate_noise
 
 METHODS = ("auto", "patches")
@@ -24,6 +25,7 @@ def denoise(
     patch_size: int = 8,
     n_components: int = 256,
     random_state: Any = None,
+    callback: Callback | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
     r"""Removes white Gaussian noise from a picture by sparse codes over a dictionary learnt from it.
@@ -59,6 +61,8 @@ def denoise(
     random_state : None, int, RandomState or Generator
         Seed of the patches that the dictionary is learnt from. The same seed gives the same bits, whatever
         the number of threads.
+    callback : callable or None
+        Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
         Threads; None takes OpenMP's default.
 
@@ -97,11 +101,12 @@ def denoise(
     if not _check.is_finite(channels):
         raise ValueError("image: every element must be finite, but it contains NaN or infinity")
     _check.one_of(method, "method", METHODS)
+    check_callback(callback)
     options = patch_options(dictionary, patch_size, n_components, random_state, n_jobs)
     deviation = estimate_noise(given) if sigma is None else _check.real_number(sigma, "sigma", minimum=0.0)
     if deviation == 0:
         return picture_from(channels, given)
     planes = to_opponent(channels)
     offsets = planes.mean(axis=(1, 2), keepdims=True)
-    restored = denoise_planes((planes - offsets) / deviation, options)
+    restored = denoise_planes((planes - offsets) / deviation, options, callback)
     return picture_from(from_opponent(restored * deviation + offsets), given)

@@ -11,6 +11,7 @@ from .. import _check
 from ._images import channels_of, picture, picture_from
 from ._patch_inpainting import inpaint_planes
 from ._patches import patch_options
+from ._progress import Callback, check_callback
 
 METHODS = ("auto", "patches")
 
@@ -25,6 +26,7 @@ def inpaint(
     n_components: int = 256,
     max_iter: int = 12,
     random_state: Any = None,
+    callback: Callback | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
     r"""Fills the missing pixels of a picture by sparse codes over a dictionary learnt from it.
@@ -67,6 +69,8 @@ def inpaint(
     random_state : None, int, RandomState or Generator
         Seed of the patches that the dictionary is learnt from and of the pixels hidden. The same seed gives
         the same bits, whatever the number of threads.
+    callback : callable or None
+        Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
         Threads; None takes OpenMP's default.
 
@@ -107,10 +111,11 @@ def inpaint(
     if not np.isfinite(channels[observed]).all():
         raise ValueError("image: every observed pixel must be finite, but one is NaN or infinite")
     _check.one_of(method, "method", METHODS)
+    check_callback(callback)
     n_iter = _check.whole_number(max_iter, "max_iter")
     options = patch_options(dictionary, patch_size, n_components, random_state, n_jobs)
     known = np.where(observed, channels, 0.0)
-    return picture_from(inpaint_planes(known, observed, n_iter, options), given)
+    return picture_from(inpaint_planes(known, observed, n_iter, options, callback), given)
 
 
 def _observed(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
