@@ -43,15 +43,16 @@ class Pursuit {
         residual_(dictionary.feature_stride, 0.0),
         sample_(dictionary.feature_stride, 0.0) {}
 
-  // Whether rounding has spoilt row i: it would be explained better by nothing, or claims what it misses.
+  // Whether rounding may have spoilt row i: it would be explained better by nothing, claims an error that it
+  // has not, or was given up with atoms left.
   [[nodiscard]] bool is_spoilt(MatrixView<const T> x, const PursuitReport& report, Index i) const {
     double energy = 0;
     for (Index k = 0; k < x.cols; ++k) energy += double(x(i, k)) * double(x(i, k));
     const double left = report.residual_squared[i];
-    const double doubt = 1e-4 * energy;
-    const bool claims =
-        options_.tol >= 0 && report.status[i] == static_cast<std::int8_t>(PursuitStatus::reached);
-    return !(left <= energy + doubt) || (claims && left > options_.tol + doubt);
+    if (!(left <= 1.0001 * energy)) return true;
+    const bool has_room = report.n_nonzero[i] < most_;
+    const bool claims = report.status[i] == static_cast<std::int8_t>(PursuitStatus::reached);
+    return options_.tol >= 0 && (claims || has_room) && left > 1.001 * options_.tol + 1e-9 * energy;
   }
 
   void run(MatrixView<const T> x, MatrixView<T> codes, const PursuitReport& report, Index first,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _rng, ops, optim
+from .. import _rng, optim
 from .._check import FloatArray
 from ..energies import PredictiveSparseDecompositionEnergy
 from ..inference.proximal_gradient import minimise
