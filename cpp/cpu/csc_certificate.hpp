@@ -37,7 +37,7 @@ struct DualityParts {
   [[nodiscard]] double objective() const { return half_square + penalty; }
 
   [[nodiscard]] double gap() const {
-    if (half_data == 0) return 0;
+    if (half_data == 0 && objective() == 0) return 0;
     if (!std::isnormal(half_data)) return std::numeric_limits<double>::infinity();
     const double free = half_square > 0 ? product / (2 * half_square) : 1.0;
     const double bound = largest_ratio > 0 ? 1 / largest_ratio : std::numeric_limits<double>::infinity();

@@ -18,17 +18,16 @@
 // computed in float64 from the maps as returned, with the scaled residual as the dual point:
 //
 //     gap = (E(z) - sup_t D(t)) / (1/2 sum w y^2),  D(t) = t <w r, y> - t^2 / 2 <w r, r>,
-//     t >= 0,  t |<w r, f_k at p>| <= alpha_k for all k and p (without the modulus where z >= 0),  r = y - f
-//     * z
+//     t >= 0,  t |<w r, f_k at p>| <= alpha_k for all k and p (without the modulus where z >= 0),
+//     r = y - f * z
 //
-// It is 0 for an image that is 0, and infinity where sum w y^2 is no normal number.
+// It is 0 where image and maps are 0, and infinity where else sum w y^2 is no normal number.
 //
 //   csc_encode  keeps the non-zeros alone. Each iteration correlates the residual with all filters once,
-//   which
-//               gives the gap and the positions that violate optimality; admits the worst of every cell of
-//               2 x 2 positions; makes sweeps of coordinate descent over tiles of the image, tiles that share
-//               no pixel at the same time; then a step of conjugate gradients on the support, cut off where a
-//               sign would change.
+//               which gives the gap and the positions that violate optimality; admits the worst of every cell
+//               of 2 x 2 positions; makes sweeps of coordinate descent over tiles of the image, tiles that
+//               share no pixel at the same time; then a step of conjugate gradients on the support, cut off
+//               where a sign would change.
 //   csc_fista   dense maps: FISTA with adaptive restart and step 1 / lipschitz, an upper bound of the largest
 //               eigenvalue of the convolution times its adjoint, weighted; the gradient, the threshold and
 //               the momentum are one pass. The gap is computed every tenth iteration.

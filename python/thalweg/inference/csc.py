@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,14 +213,16 @@ class ConvolutionalLassoSolver:
         """
         weights, pixels = self._masked(image, mask)
         shape = self.code_shape(*pixels.shape[1:])
-        start = self._start(init, shape)
+        start = SparseMaps(shape, np.empty(0, np.int64), np.empty(0, self.dtype))
+        if init is not None:
+            start = self._feasible(init, shape, "init")
         options = _cpu.CscOptions()
         options.tol, options.max_iter, options.n_jobs = self.tol, self.max_iter, self.n_threads
         problem = (
             pixels,
             weights,
             self.filters,
-            self._alpha(alpha),
+            alpha_of_filters(alpha, self.filters),
             _BOUNDARIES[self.boundary],
             self.positive,
         )
@@ -235,12 +238,12 @@ class ConvolutionalLassoSolver:
     def certify(self, image: Any, alpha: Any, maps: SparseMaps, *, mask: Any = None) -> CscInfo:
         """Objective and duality gap of given maps; arguments as for `encode`."""
         weights, pixels = self._masked(image, mask)
-        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        start = self._feasible(maps, self.code_shape(*pixels.shape[1:]), "maps")
         problem = (
             pixels,
             weights,
             self.filters,
-            self._alpha(alpha),
+            alpha_of_filters(alpha, self.filters),
             _BOUNDARIES[self.boundary],
             self.positive,
         )
@@ -248,7 +251,8 @@ class ConvolutionalLassoSolver:
 
     def synthesize(self, maps: SparseMaps, size: tuple[int, int]) -> FloatArray:
         """The image (channels, height, width) of this size that the maps give."""
-        start = self._start(maps, self.code_shape(*size))
+        self._check_size(size, "size")
+        start = self._checked(maps, self.code_shape(*size), "maps")
         image = np.empty((self.filters.shape[1], *size), self.dtype)
         boundary = _BOUNDARIES[self.boundary]
         _cpu.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
@@ -259,7 +263,7 @@ class ConvolutionalLassoSolver:
     ) -> tuple[float, NDArray[np.float64]]:
         """1/2 ||M (y - sum_k f_k * z_k)||^2 and its gradient in the filters, of their shape."""
         weights, pixels = self._masked(image, mask)
-        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        start = self._checked(maps, self.code_shape(*pixels.shape[1:]), "maps")
         gradient = np.empty(self.filters.size)
         value = _cpu.csc_filter_gradient(
             pixels,
@@ -290,8 +294,11 @@ class ConvolutionalLassoSolver:
         A : ndarray of float64, shape (n_filters, n_filters, 2 height - 1, 2 width - 1)
         B : ndarray of float64, of the filters' shape
         """
+        n_filters, _, height, width = self.filters.shape
+        _check_sums(A, "A", (n_filters, n_filters, 2 * height - 1, 2 * width - 1))
+        _check_sums(B, "B", self.filters.shape)
         _, pixels = self._masked(image, None)
-        start = self._start(maps, self.code_shape(*pixels.shape[1:]))
+        start = self._checked(maps, self.code_shape(*pixels.shape[1:]), "maps")
         _cpu.csc_statistics(
             pixels,
             self.filters,
@@ -325,46 +332,84 @@ class ConvolutionalLassoSolver:
         pixels = np.where(observed, pixels, self.dtype.type(0))
         if not _check.is_finite(pixels):
             raise ValueError("image: every pixel that the mask does not hide must be finite, but one is not")
-        squares = weights * weights
+        with np.errstate(over="ignore", under="ignore"):
+            squares = weights * weights
         if not (_check.is_finite(squares) and (squares[observed] > 0).all()):
             raise ValueError(f"mask: its squares leave the range of {self.dtype}; scale it")
         return squares, np.ascontiguousarray(pixels)
 
     def _check_image(self, pixels: FloatArray) -> None:
-        _, channels, height, width = self.filters.shape
+        channels = self.filters.shape[1]
         if pixels.ndim != 3 or len(pixels) != channels:
             raise ValueError(
                 f"image: expected shape ({channels}, height, width), as the filters have, got {pixels.shape}"
             )
-        if pixels.shape[1] < height or pixels.shape[2] < width:
+        self._check_size((pixels.shape[1], pixels.shape[2]), "image")
+
+    def _check_size(self, size: tuple[int, int], name: str) -> None:
+        height, width = self.filters.shape[2:]
+        if size[0] < height or size[1] < width:
             raise ValueError(
-                f"image: filters of {height} x {width} do not fit into "
-                f"{pixels.shape[1]} x {pixels.shape[2]} pixels"
+                f"{name}: filters of {height} x {width} do not fit into {size[0]} x {size[1]} pixels"
             )
 
-    def _alpha(self, alpha: Any) -> FloatArray:
-        weights = _check.float_array(alpha, "alpha", dtype=self.dtype)
-        if weights.shape not in ((), (1,), (len(self.filters),)):
-            raise ValueError(f"alpha: expected a number or ({len(self.filters)},), got shape {weights.shape}")
-        if not weights.min() > 0:
-            raise ValueError(f"alpha: expected numbers > 0, got {weights.min():g}")
-        return np.ascontiguousarray(np.broadcast_to(weights, len(self.filters)))
+    def _checked(self, maps: SparseMaps, shape: tuple[int, int, int], name: str) -> SparseMaps:
+        """Maps of this shape, as the kernels take them."""
+        if not isinstance(maps, SparseMaps):
+            raise TypeError(f"{name}: expected SparseMaps, got {type(maps).__name__}")
+        if tuple(maps.shape) != shape:
+            raise ValueError(f"{name}: expected maps of shape {shape}, got {maps.shape}")
+        value = _check.float_array(maps.value, name, ndim=1, dtype=self.dtype)
+        index = np.asarray(maps.index)
+        if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
+            raise ValueError(
+                f"{name}: expected indices in one dimension and integers, got shape {index.shape} "
+                f"and dtype {index.dtype}"
+            )
+        if len(index) != len(value):
+            raise ValueError(f"{name}: expected as many values as indices, got {len(value)} and {len(index)}")
+        index = np.ascontiguousarray(index, np.int64)
+        size = int(np.prod(shape))
+        if len(index) and not (index[0] >= 0 and index[-1] < size and (np.diff(index) > 0).all()):
+            raise ValueError(f"{name}: expected indices that increase, from 0 on and below {size}")
+        return SparseMaps(shape, index, value)
 
-    def _start(self, init: SparseMaps | None, shape: tuple[int, int, int]) -> SparseMaps:
-        if init is None:
-            return SparseMaps(shape, np.empty(0, np.int64), np.empty(0, self.dtype))
-        if not isinstance(init, SparseMaps):
-            raise TypeError(f"codes: expected SparseMaps, got {type(init).__name__}")
-        if init.shape != shape:
-            raise ValueError(f"codes: expected maps of shape {shape}, got {init.shape}")
-        value = _check.float_array(init.value, "codes", ndim=1, dtype=self.dtype)
-        return SparseMaps(shape, np.ascontiguousarray(init.index, np.int64), value)
+    def _feasible(self, maps: SparseMaps, shape: tuple[int, int, int], name: str) -> SparseMaps:
+        checked = self._checked(maps, shape, name)
+        if self.positive and checked.value.min(initial=0) < 0:
+            worst = checked.value.min()
+            raise ValueError(f"{name}: expected values >= 0, as codes must be, got {worst:g}")
+        return checked
 
     def _info(self, report: Any) -> CscInfo:
         return CscInfo(report.objective, report.gap, int(report.n_iter), bool(report.gap <= self.tol))
 
     def _lipschitz(self, weights: FloatArray | None) -> float:
-        return lipschitz_bound(self.filters) * (1.0 if weights is None else float(weights.max()))
+        return self._lipschitz_of_filters * (1.0 if weights is None else float(weights.max()))
+
+    @cached_property
+    def _lipschitz_of_filters(self) -> float:
+        return lipschitz_bound(self.filters)
+
+
+def alpha_of_filters(alpha: Any, filters: FloatArray) -> FloatArray:
+    """`alpha`, a number or one a filter, as (n_filters,) in the dtype of the filters."""
+    weights = _check.float_array(alpha, "alpha", dtype=filters.dtype)
+    if weights.shape not in ((), (1,), (len(filters),)):
+        raise ValueError(f"alpha: expected a number or ({len(filters)},), got shape {weights.shape}")
+    if not weights.min() > 0:
+        raise ValueError(f"alpha: expected numbers > 0, got {weights.min():g}")
+    return np.ascontiguousarray(np.broadcast_to(weights, len(filters)))
+
+
+def _check_sums(sums: Any, name: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(sums, np.ndarray) or sums.dtype != np.float64:
+        kind = getattr(sums, "dtype", type(sums).__name__)
+        raise TypeError(f"{name}: expected a float64 ndarray, which is added to, got {kind}")
+    if sums.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {sums.shape}")
+    if not (sums.flags.c_contiguous and sums.flags.writeable):
+        raise ValueError(f"{name}: expected a C-contiguous, writeable array, which is added to")
 
 
 def lipschitz_bound(filters: FloatArray) -> float:
@@ -374,13 +419,13 @@ def lipschitz_bound(filters: FloatArray) -> float:
     times as fine as the filters; between its points the sum, a trigonometric polynomial, is at most
     :math:`1/\cos^2(\pi/16)` times greater (for a direction in which filters have one pixel, not at all).
     """
-    sizes = filters.shape[2:]
-    grid = [16 * n for n in sizes]
-    spectrum = np.fft.rfft2(filters.astype(np.float64), s=grid)
-    power = np.einsum("kcuv,kduv->uvcd", spectrum, spectrum.conj())
-    largest = (
-        float(np.linalg.eigvalsh(power)[..., -1].max()) if filters.shape[1] > 1 else float(power.real.max())
-    )
+    channels, *sizes = filters.shape[1:]
+    grid = [1 if n == 1 else 16 * n for n in sizes]
+    power: Any = 0.0
+    for f in filters.astype(np.float64):  # one after the other: large filters have large spectra
+        spectrum = np.fft.rfft2(f, s=grid)
+        power = power + np.einsum("cuv,duv->uvcd", spectrum, spectrum.conj())
+    largest = float(np.linalg.eigvalsh(power)[..., -1].max()) if channels > 1 else float(power.real.max())
     between = np.prod([1.0 if n == 1 else np.cos(np.pi / 16) for n in sizes])
     return largest / float(between)
 
