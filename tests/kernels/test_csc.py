@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -421,7 +416,7 @@ def test_arrays_of_any_real_kind_are_taken():
     assert solver.encode(integers.tolist(), 100 * alpha)[1].is_converged
 
 
-# --- the end of iterations, and Ctrl-C
+# --- the end of iterations
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -435,28 +430,6 @@ def test_max_iter(name):
     with pytest.warns(ConvergenceWarning, match=r"1 of 2 images did not reach tol=0: .* after 3 iterations"):
         warn_unconverged([info, CscInfo(1.0, 0.0, 1, True)], 0.0, stacklevel=1)
     warn_unconverged([], 0.0, stacklevel=1)
-
-
-@pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs POSIX signals")
-@pytest.mark.parametrize("name", SOLVERS)
-def test_ctrl_c_ends_a_long_call(name):
-    rng = np.random.default_rng(9)
-    y, f = rng.standard_normal((1, 600, 600)), rng.standard_normal((32, 1, 12, 12)) / 12
-    solver = ConvolutionalLassoSolver(f, solver=name, tol=0.0, max_iter=10**6, n_jobs=2)
-    asked = []
-
-    def interrupt():
-        time.sleep(1.0)
-        asked.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        solver.encode(y, 0.3)
-    returned = time.perf_counter()
-    thread.join()
-    assert returned - asked[0] < 0.5
 
 
 # --- bad arguments

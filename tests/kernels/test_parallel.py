@@ -15,6 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from thalweg import ops
+from thalweg.inference.csc import ConvolutionalLassoSolver
 from thalweg.inference.lasso import LassoSolver
 from thalweg.inference.omp import omp_encode
 from thalweg.optim import accumulate_statistics, update_dictionary
@@ -84,6 +85,21 @@ def long_filter_gradient():
     ops.filter_gradient(np.repeat(X, 64, axis=1), X, LARGE_FILTERS, boundary="same", n_jobs=2)
 
 
+def image_and_filters():
+    rng = np.random.default_rng(9)
+    return rng.standard_normal((1, 600, 600)), rng.standard_normal((32, 1, 12, 12)) / 12
+
+
+def long_convolutional_fista():
+    image, filters = image_and_filters()
+    ConvolutionalLassoSolver(filters, solver="fista", tol=0, max_iter=10**6, n_jobs=2).encode(image, 0.3)
+
+
+def long_convolutional_descent():
+    image, filters = image_and_filters()
+    ConvolutionalLassoSolver(filters, tol=0, max_iter=10**6, n_jobs=2).encode(image, 0.3)
+
+
 @pytest.mark.parametrize(
     "long_call",
     [
@@ -96,6 +112,8 @@ def long_filter_gradient():
         long_correlation,
         long_convolution,
         long_filter_gradient,
+        long_convolutional_fista,
+        long_convolutional_descent,
     ],
 )
 def test_ctrl_c_ends_a_long_call(long_call):

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
+from .._check import (
+    FloatArray,
+    float_array,
+    is_finite,
+    non_negative,
+    one_of,
+    real_number,
+    thread_number,
+    whole_number,
+)
 from ..inference.csc import (
     BOUNDARIES,
     SOLVERS,
@@ -21,6 +30,8 @@ from ._images import Layout, as_images
 class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Codes images over a bank of filters. A subclass names the filters and has the parameters read here."""
 
+    _filters_name: str  # what messages call the filters
+    _transform_prefix: str  # "transform_" where the parameters of the transform have names of their own
     boundary: str
     positive_code: bool
     solver: str
@@ -33,6 +44,21 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
     def _transform_settings(self) -> tuple[Any, float, int]:
         """alpha, tol and max_iter of the transform."""
         raise NotImplementedError
+
+    def fit_transform(self, X: Any, y: Any = None, *, mask: Any = None) -> Any:
+        """`fit`, then `transform` of the same images with the same masks.
+
+        Parameters
+        ----------
+        X, mask
+            As for `fit`.
+        y : ignored
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_filters, code height, code width), list of such maps
+        """
+        return self.fit(X, y, mask=mask).transform(X, mask=mask)
 
     def transform(self, X: Any, mask: Any = None) -> Any:
         """Dense code maps of images.
@@ -101,8 +127,11 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         ConvergenceWarning
             As `transform`.
         """
+        self._check_coding_parameters()
         images, layout = self._images(X, mask)
         masks = masks_of(mask, images, layout)
+        if init is not None and not isinstance(init, list | tuple):
+            raise TypeError(f"init: expected a list of SparseMaps, got {type(init).__name__}")
         if init is not None and len(init) != len(images):
             raise ValueError(f"init: expected {len(images)} maps, one an image, got {len(init)}")
         alpha, tol, max_iter = self._transform_settings()
@@ -136,16 +165,17 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
             Where codes are not the maps of images of any size.
         """
         filters = self._filters()
-        if len(codes) == 0:
-            raise ValueError("codes: expected the maps of at least one image, got none")
-        is_sparse = isinstance(codes[0], SparseMaps)
+        is_sparse = isinstance(codes, list | tuple) and any(isinstance(each, SparseMaps) for each in codes)
+        if is_sparse and not all(isinstance(each, SparseMaps) for each in codes):
+            raise TypeError("codes: expected SparseMaps throughout, or arrays throughout")
         ndim = filters.ndim - 2
         if is_sparse:
             maps, layout = list(codes), Layout(ndim, False, True)
         else:
             dense, layout = as_images(codes, channels=len(filters), ndim=ndim, name="codes")
             maps = [SparseMaps.from_dense(each) for each in dense]
-        solver = self._solver(self._filters_in(maps[0].value.dtype), 1.0, 1)
+        is_single = all(np.asarray(each.value).dtype == np.float32 for each in maps)
+        solver = self._solver(self._filters_in(np.float32 if is_single else np.float64), 1.0, 1)
         images = [solver.synthesize(each, self._image_size(solver, each)) for each in maps]
         return Layout(ndim, layout.is_stacked, True).images(images)
 
@@ -163,12 +193,14 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
 
     def _images(self, X: Any, mask: Any, dtype: Any = None) -> tuple[list[FloatArray], Layout]:
         filters = self._filters()
-        return as_images(
+        images, layout = as_images(
             X, channels=filters.shape[1], ndim=filters.ndim - 2, dtype=dtype, is_finite=mask is None
         )
+        require_room(images, filters_as_images(filters).shape[2:], "X")
+        return images, layout
 
     def _filters_in(self, dtype: Any) -> FloatArray:
-        return filters_as_images(self._filters()).astype(dtype, copy=False)
+        return float_array(filters_as_images(self._filters()), self._filters_name, dtype=dtype)
 
     def _solver(self, filters: FloatArray, tol: float, max_iter: int) -> ConvolutionalLassoSolver:
         return ConvolutionalLassoSolver(
@@ -187,8 +219,8 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         one_of(self.positive_code, "positive_code", (False, True))
         thread_number(self.n_jobs)
         _, tol, max_iter = self._transform_settings()
-        real_number(tol, "tol", minimum=0.0)
-        whole_number(max_iter, "max_iter", minimum=1)
+        real_number(tol, f"{self._transform_prefix}tol", minimum=0.0)
+        whole_number(max_iter, f"{self._transform_prefix}max_iter", minimum=1)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -214,20 +246,43 @@ def check_filters(value: Any, name: str) -> FloatArray:
     return filters
 
 
+def require_room(images: list[FloatArray], size: tuple[int, ...], name: str) -> None:
+    """ValueError where filters of this size do not fit into an image."""
+    for i, image in enumerate(images):
+        if image.shape[1] < size[0] or image.shape[2] < size[1]:
+            raise ValueError(
+                f"{name}: filters of {size[0]} x {size[1]} do not fit into {name}[{i}] of "
+                f"{image.shape[1]} x {image.shape[2]} pixels"
+            )
+
+
 def masks_of(mask: Any, images: list[FloatArray], layout: Layout) -> list[FloatArray | None]:
-    """The mask of every image, in the shape that the solver takes; it checks the rest."""
+    """The mask of every image, in the shape that the solver takes; observed pixels are finite."""
     if mask is None:
         return [None] * len(images)
     axes, n = np.ndim(mask) if not isinstance(mask, list | tuple) else None, len(images)
     # With as many axes as a batch of gray masks, or as one mask of all channels: the lengths tell.
     is_batch = axes == layout.ndim + 1 and len(mask) == n and len(mask) != len(images[0])
-    masks = list(mask) if axes is None or axes == layout.ndim + 2 or is_batch else [mask] * n
-    if len(masks) != n:
-        raise ValueError(f"mask: expected one for each of {n} images, got {len(masks)}")
+    is_one = axes is not None and axes != layout.ndim + 2 and not is_batch
+    if not is_one and len(mask) != n:
+        raise ValueError(f"mask: expected one for each of {n} images, got {len(mask)}")
+    shared = _mask(mask, "mask", images[0], layout) if is_one else None
     made: list[FloatArray | None] = []
-    for i, each in enumerate(masks):
-        array = float_array(each, f"mask[{i}]")
-        if array.ndim not in (layout.ndim, layout.ndim + 1):
-            raise ValueError(f"mask: expected an image's shape {images[i].shape}, got {array.shape}")
-        made.append(array if layout.ndim == 2 else array[..., None, :])
+    for i, image in enumerate(images):
+        each = _mask(mask[i], f"mask[{i}]", image, layout) if shared is None else shared
+        if each.shape not in (image.shape, image.shape[1:]):
+            raise ValueError(f"mask: expected the shape of X[{i}], {image.shape}, got {each.shape}")
+        if not is_finite(np.where(each > 0, image, 0)):
+            raise ValueError(f"X[{i}]: every pixel that the mask does not hide must be finite")
+        made.append(each)
     return made
+
+
+def _mask(mask: Any, name: str, image: FloatArray, layout: Layout) -> FloatArray:
+    array = non_negative(mask, name, image.dtype)
+    expected = (image.shape[0], *image.shape[3 - layout.ndim :])
+    if array.shape not in (expected, expected[1:]):
+        raise ValueError(f"{name}: expected shape {expected[1:]} or {expected}, got {array.shape}")
+    if not array.any():
+        raise ValueError(f"{name}: expected at least one pixel that is observed, got zeros everywhere")
+    return array if layout.ndim == 2 else array[..., None, :]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import correlate1d
 
 from .. import _rng
 from .._check import FloatArray
@@ -88,8 +88,8 @@ def worst_patches(residuals: list[FloatArray], shape: Shape, count: int) -> list
 def _patch_energy(residual: FloatArray, height: int, width: int) -> NDArray[np.float64]:
     """Squared norm of the patch at every place where one fits."""
     squares = (residual.astype(np.float64) ** 2).sum(axis=0)
-    means = uniform_filter(
-        squares, size=(height, width), mode="constant", origin=(-(height // 2), -(width // 2))
-    )
-    places = (slice(squares.shape[0] - height + 1), slice(squares.shape[1] - width + 1))
-    return np.asarray(np.maximum(means[places], 0.0))
+    # No running sums: where a patch is zero its energy is.
+    for axis, size in enumerate((height, width)):
+        sums = correlate1d(squares, np.ones(size), axis, mode="constant", origin=-(size // 2))
+        squares = np.take(sums, range(sums.shape[axis] - size + 1), axis)
+    return np.asarray(squares)

@@ -15,7 +15,13 @@ from .. import _rng, optim
 from .._blas import one_blas_thread
 from .._check import FloatArray, one_of, real_number, seed_number, whole_number
 from ..inference.csc import CscInfo, SparseMaps, warn_unconverged
-from ._convolutional import ConvolutionalTransformer, check_filters, filters_as_images, masks_of
+from ._convolutional import (
+    ConvolutionalTransformer,
+    check_filters,
+    filters_as_images,
+    masks_of,
+    require_room,
+)
 from ._convolutional_filters import (
     FilterStatistics,
     first_filters,
@@ -148,6 +154,9 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     True
     """
 
+    _filters_name = "components_"
+    _transform_prefix = "transform_"
+
     components_: FloatArray
     error_: NDArray[np.float64]
     gap_: NDArray[np.float64]
@@ -243,7 +252,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         """
         self._check_learning_parameters(mask)
         with unchanged_by_errors(self):
-            n_images = len(X)
+            n_images = _number_of(X)
             rows = None if self.batch_size is None else np.arange(min(n_images, max(self.batch_size, 8)))
             images, _, layout = self._fetch(X, rows, mask, None)
             self._start(images, layout.ndim, n_images)
@@ -280,8 +289,6 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             images, _, layout = self._fetch(X, None, None, dtype)
             if not begun:
                 self._start(images, layout.ndim, 0)
-            elif layout.ndim != self.components_.ndim - 2:
-                raise ValueError(f"X: expected images as the filters have them, {self.components_.shape}")
             self._n_images = 0
             coded = self._online_step(images)
         warn_unconverged(coded.infos, self.coding_tol, stacklevel=2)
@@ -312,7 +319,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self._check_learning_parameters(mask)
         if self._n_images == 0:
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
-        if len(X) != self._n_images:
+        if _number_of(X) != self._n_images:
             raise ValueError(f"X: expected the {self._n_images} images of fit, got {len(X)}")
         self._learn(X, mask)
         return self
@@ -357,8 +364,11 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         coded = self._code(images, [None] * len(images), None)
         t = self.n_steps_ + 1
         decay = (1.0 - 1.0 / t) ** self.rho
-        A, B = decay * self._A, decay * self._B
         solver = self._coding_solver()
+        K, _, h, w = solver.filters.shape
+        A, B = np.zeros((K, K, 2 * h - 1, 2 * w - 1)), np.zeros(solver.filters.shape)
+        if self._A.size:
+            A, B = decay * self._A, decay * self._B
         for image, maps in zip(images, coded.maps, strict=True):
             solver.add_statistics(image, maps, A, B)
         statistics = FilterStatistics(A, B)
@@ -460,6 +470,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         whole_number(self.n_components, "n_components", minimum=1)
         self._size()
         real_number(self.alpha, "alpha", above=0.0)
+        if self.transform_alpha is not None:
+            real_number(self.transform_alpha, "transform_alpha", above=0.0)
         whole_number(self.max_iter, "max_iter", minimum=1)
         real_number(self.tol, "tol", minimum=0.0)
         real_number(self.coding_tol, "coding_tol", above=0.0)
@@ -489,20 +501,19 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     ) -> tuple[list[FloatArray], list[FloatArray | None], Layout]:
         """Those images of X, or all, and their masks."""
         if rows is not None or not isinstance(X, np.ndarray | list | tuple):
-            X = [X[int(i)] for i in (range(len(X)) if rows is None else rows)]
+            X = [X[int(i)] for i in (range(_number_of(X)) if rows is None else rows)]
         images, layout = as_images(X, ndim=len(self._size()), dtype=dtype, is_finite=mask is None)
+        if dtype is not None:  # learning has begun
+            if layout.ndim != self.components_.ndim - 2:
+                raise ValueError(f"X: expected images as the filters have them, {self.components_.shape}")
+            require_room(images, filters_as_images(self.components_).shape[2:], "X")
         return images, masks_of(mask, images, layout), layout
 
     def _start(self, images: list[FloatArray], ndim: int, n_images: int) -> None:
         seed = seed_number(self.random_state)
         size = self._size()
         shape = (self.n_components, len(images[0]), *((1, *size) if ndim == 1 else size))
-        for i, image in enumerate(images):
-            if image.shape[1] < shape[2] or image.shape[2] < shape[3]:
-                raise ValueError(
-                    f"filter_size: filters of {shape[2]} x {shape[3]} do not fit into X[{i}] of "
-                    f"{image.shape[1]} x {image.shape[2]} pixels"
-                )
+        require_room(images, shape[2:], "X")
         if self.dict_init is None:
             filters = first_filters(shape, seed)
         else:
@@ -510,7 +521,6 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             if filters.shape != shape:
                 raise ValueError(f"dict_init: expected filters of shape {shape}, got {filters.shape}")
         filters = self._project(filters).astype(images[0].dtype)
-        K, _, h, w = shape
         self.__dict__.update(
             components_=filters if ndim == 2 else filters[:, :, 0],
             error_=np.empty(0),
@@ -521,8 +531,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             _seed=seed,
             _step=None,
             _maps=[],
-            _A=np.zeros((K, K, 2 * h - 1, 2 * w - 1) if self.batch_size is not None or not n_images else 0),
-            _B=np.zeros(shape),
+            _A=np.zeros(0),  # online it has its shape with the first step
+            _B=np.zeros(0),
         )
 
     # --- what the base class and files ask for
@@ -560,6 +570,13 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             for i, shape in enumerate(values["map_shapes"])
         ]
         self.__dict__.update(state, **{name: values[name] for name in _VALUES})
+
+
+def _number_of(X: Any) -> int:
+    try:
+        return len(X)
+    except TypeError:
+        raise TypeError(f"X: expected an array or a list of images, got {type(X).__name__}") from None
 
 
 _VALUES = ("n_iter_", "n_steps_", "_n_images", "_seed", "_step")

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._check import FloatArray
-from ._convolutional import ConvolutionalTransformer, check_filters
+from ..inference.csc import alpha_of_filters
+from ._convolutional import ConvolutionalTransformer, check_filters, masks_of
 
 
 class ConvolutionalSparseCoder(ConvolutionalTransformer):
@@ -64,6 +65,9 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
     array([0.  , 0.  , 1.75, 1.75, 0.  , 0.  ])
     """
 
+    _filters_name = "dictionary"
+    _transform_prefix = ""
+
     def __init__(
         self,
         dictionary: Any,
@@ -85,13 +89,14 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
         self.tol = tol
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None) -> ConvolutionalSparseCoder:
+    def fit(self, X: Any, y: Any = None, *, mask: Any = None) -> ConvolutionalSparseCoder:
         """Only checks the parameters and the kind of X: there is nothing to learn.
 
         Parameters
         ----------
         X : array-like of shape (n, channels, height, width) or (n, height, width), or list of images
         y : ignored
+        mask : as for `transform`
 
         Returns
         -------
@@ -103,7 +108,9 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
             Where X, the dictionary or a parameter is of the wrong kind, shape or range.
         """
         self._check_coding_parameters()
-        self._images(X, None)
+        images, layout = self._images(X, mask)
+        masks_of(mask, images, layout)
+        alpha_of_filters(self.alpha, self._filters_in(images[0].dtype))
         return self
 
     def _filters(self) -> FloatArray:
