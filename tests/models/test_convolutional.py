@@ -429,11 +429,11 @@ def test_worst_patches_are_the_worst(size: tuple[int, int]) -> None:
     ]  # fmt: skip
     i = int(np.argmax([n.max() for n in norms]))
     y, x = np.unravel_index(norms[i].argmax(), norms[i].shape)
-    first, *others = worst_patches([], residuals, (7, 2, *size), 7)
+    first, *others = worst_patches(residuals, (7, 2, *size), 7)
     expected = residuals[i][:, y : y + size[0], x : x + size[1]]
     assert_allclose(first, expected / np.linalg.norm(expected))
     assert all(np.linalg.norm(patch) == pytest.approx(1) for patch in others)
-    assert worst_patches([], [0 * r for r in residuals], (7, 2, *size), 7) == []
+    assert worst_patches([0 * r for r in residuals], (7, 2, *size), 7) == []
 
 
 def test_one_online_step_is_a_step_on_the_batch_where_atoms_lie_inside() -> None:
