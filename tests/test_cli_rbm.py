@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
-import signal
-import subprocess
-import sys
-import time
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +13,7 @@ from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from command_line import complaint, photograph
+from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph
 from thalweg import datasets
 from thalweg.cli import learn_rbm, main, page, rbm_data, rbm_metrics
 from thalweg.cli.rbm_data import Rows
@@ -62,21 +57,6 @@ def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a small run's time; those of `finished`, which is made before this, are drawn."""
     monkeypatch.setattr(page, "figure", lambda draw, words: f"<picture>{words}</picture>")
     monkeypatch.setattr(learn_rbm, "figure_png", lambda figure: b"a figure")
-
-
-def metrics_of(out: Path) -> dict:
-    return json.loads((out / "metrics.json").read_text())
-
-
-def state(out: Path) -> dict[str, np.ndarray]:
-    return load_model_and_extra(out / "model.safetensors")[0]._get_state()[0]
-
-
-def assert_same_state(first: Path, second: Path) -> None:
-    unbroken, resumed = state(first), state(second)
-    assert unbroken.keys() == resumed.keys()
-    for name, tensor in unbroken.items():
-        assert np.array_equal(tensor, resumed[name], equal_nan=True), name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -541,27 +521,8 @@ def test_sparsity_and_precision(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_sigint_keeps_what_was_learnt(photos: Path, tmp_path: Path, name: str) -> None:
     arguments = [a for a in command(name, photos, tmp_path) if a != "--quiet"]
-    arguments += ["--epochs", "1000000", "--checkpoint-every", "0.05"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "thalweg", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "model.safetensors").exists() and time.monotonic() < deadline:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert "Traceback" not in errors
+    errors = errors_of_sigint([*arguments, "--epochs", "1000000"], tmp_path)
     assert "reconstruction error" in errors  # in the progress bar
-    assert "--resume" in errors
-    metrics = metrics_of(tmp_path)
-    assert metrics["finished"] is False
-    model = RbmModel.load(tmp_path / "model.safetensors", name)
-    assert metrics["n_steps"] == model.learner.n_steps_
     assert {p.name for p in tmp_path.iterdir()} == RESULTS
 
 

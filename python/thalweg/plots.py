@@ -233,13 +233,21 @@ def plot_curves(
     return figure
 
 
-def plot_atom_usage(usage: Any, *, title: str = "", dark: bool = False) -> Figure:
+def plot_atom_usage(
+    usage: Any,
+    *,
+    x_label: str = "atom, most used first",
+    y_label: str = "patches that use it (%)",
+    title: str = "",
+    dark: bool = False,
+) -> Figure:
     """How often each atom is used, most used first.
 
     Parameters
     ----------
     usage : array-like of shape (n_components,)
         Share of the samples whose code for the atom is not zero: ``(codes != 0).mean(axis=0)``.
+    x_label, y_label : str
     title, dark
         As in `plot_filters`.
 
@@ -264,7 +272,7 @@ def plot_atom_usage(usage: Any, *, title: str = "", dark: bool = False) -> Figur
     axes.stairs(100 * shares, edges, fill=True, color=_LINES[dark][0])
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
-    _dress(axes, dark, title=title, x_label="atom, most used first", y_label="patches that use it (%)")
+    _dress(axes, dark, title=title, x_label=x_label, y_label=y_label)
     _grid(axes, dark)
     return figure
 
@@ -316,6 +324,7 @@ def plot_gaps(
     *,
     tol: float | None = None,
     label: str = "relative duality gap",
+    y_label: str = "rows",
     title: str = "",
     dark: bool = False,
 ) -> Figure:
@@ -329,6 +338,8 @@ def plot_gaps(
         Drawn as a line.
     label : str
         What the gap is.
+    y_label : str
+        What is counted.
     title, dark
         As in `plot_filters`.
 
@@ -357,7 +368,7 @@ def plot_gaps(
     if tol is not None and real_number(tol, "tol", minimum=0.0) > 0:
         axes.axvline(tol, color=_LINES[dark][1], linewidth=1.4, label=f"tolerance {tol:g}")
         axes.legend(frameon=False, labelcolor=_INK[dark], loc="upper center")
-    _dress(axes, dark, title=title, x_label=label, y_label="rows")
+    _dress(axes, dark, title=title, x_label=label, y_label=y_label)
     _grid(axes, dark)
     return figure
 

@@ -9,8 +9,17 @@ from typing import Any
 
 from .. import __version__
 from ..energies.sparse_coding import PENALTIES
+from ..inference.csc import BOUNDARIES
+from ..models.convolutional_sparse_autoencoder import NONLINEARITIES
 from ..restoration.denoising import METHODS
 from .codes import encode, reconstruct
+from .learn_convolutional import (
+    AT_ONCE,
+    AUTOENCODER_DEFAULTS,
+    SPARSE_CODING_DEFAULTS,
+    learn_conv_autoencoder,
+    learn_conv_sparse_coding,
+)
 from .learn_rbm import BERNOULLI_DEFAULTS, GAUSSIAN_DEFAULTS, learn_gaussian_rbm, learn_rbm
 from .learn_sparse_coding import DEFAULTS, learn_sparse_coding
 from .rbm_data import BINARIZE
@@ -48,6 +57,8 @@ def _add_learn(commands: Any) -> None:
     learn = commands.add_parser("learn", help="learn a model", description="Learn a model.")
     models = learn.add_subparsers(title="models", dest="model", required=True)
     _add_sparse_coding(models)
+    _add_conv_sparse_coding(models)
+    _add_conv_autoencoder(models)
     _add_rbm(models)
     _add_gaussian_rbm(models)
 
@@ -65,6 +76,84 @@ def _add_sparse_coding(models: Any) -> None:
     _add_options(p)
     _add_course(p)
     p.set_defaults(run=learn_sparse_coding)
+
+
+def _add_conv_sparse_coding(models: Any) -> None:
+    p, add = _convolutional_parser(
+        models,
+        "conv-sparse-coding",
+        "learn filters whose sparse code maps explain whole photographs",
+        "convolutional dictionary learning, online: photographs are read one at a time, so that a folder may "
+        "be larger than memory",
+        SPARSE_CODING_DEFAULTS,
+    )
+    words = f"photographs in a step, or '{AT_ONCE}': all at once, each coded from its last codes on"
+    add("batch_size", words, type=_integer_or_all, metavar="N")
+    add("zero_mean", "whether each channel of a filter sums to zero", action=argparse.BooleanOptionalAction)
+    _add_image_options(p, add)
+    _add_course(p)
+    p.set_defaults(run=learn_conv_sparse_coding)
+
+
+def _add_conv_autoencoder(models: Any) -> None:
+    p, add = _convolutional_parser(
+        models,
+        "conv-autoencoder",
+        "learn a convolutional sparse auto-encoder of photographs",
+        "filters, and an encoder that predicts their codes in one pass, learnt together from random crops. "
+        "The photographs are held in memory",
+        AUTOENCODER_DEFAULTS,
+    )
+    add("batch_size", "crops in a step", type=_integer(1), metavar="N")
+    add(
+        "prediction_weight", "weight of the codes' distance from the prediction", type=_number(0), metavar="W"
+    )
+    add("nonlinearity", "that of the encoder; only shrinkage predicts zeros", choices=NONLINEARITIES)
+    add("learning_rate", "part of a Newton step that a step is", type=_number(0), metavar="R")
+    _add_image_options(p, add)
+    _add_course(p)
+    p.set_defaults(run=learn_conv_autoencoder)
+
+
+def _convolutional_parser(
+    models: Any, name: str, words: str, how: str, defaults: dict[str, Any]
+) -> tuple[argparse.ArgumentParser, Callable[..., None]]:
+    """A command that learns filters of whole photographs, and what adds its options."""
+    p: argparse.ArgumentParser = models.add_parser(
+        name,
+        help=words,
+        description=f"{_sentence(words)}: low frequencies are removed, local contrast is normalised, and all "
+        f"is divided by one scale; then {how}. Leaves model.safetensors, filters.png, metrics.json and "
+        f"report.html in the folder --out. {_KEPT}",
+    )
+    _add_inputs(p, "PHOTO", f"{_IMAGES}; none: sample photographs")
+    _add_folder(p, "photographs")
+    add = _adder(p, {"photographs": defaults})
+    _add_filter_options(add)
+    return p, add
+
+
+def _add_filter_options(add: Callable[..., None]) -> None:
+    add("n_components", "number of filters", type=_integer(1), metavar="N")
+    add("filter_size", "side of a filter in pixels", type=_integer(1), metavar="N")
+    add("alpha", "weight of the penalty: larger is sparser", type=_number(0), metavar="A")
+    add("boundary", "how filters meet the border; valid: codes reach beyond it", choices=BOUNDARIES)
+    add("epochs", "passes over the photographs", type=_integer(1), metavar="N")
+
+
+def _add_image_options(p: argparse.ArgumentParser, add: Callable[..., None]) -> None:
+    switch = argparse.BooleanOptionalAction
+    add(
+        "low_pass",
+        "weight of the filter whose low frequencies are removed (larger: fewer are; 0: none)",
+        type=_number(0),
+        metavar="W",
+    )
+    add("contrast_normalization", "whether local means and contrasts are evened out", action=switch)
+    add("max_side", "larger photographs are shrunk to this, in pixels", type=_integer(1), metavar="N")
+    add("seed", "seed of all that is random", type=_integer(0), metavar="N")
+    add("dtype", "precision", choices=("float32", "float64"))
+    _add_colors(p)
 
 
 def _add_rbm(models: Any) -> None:
@@ -214,6 +303,10 @@ def _add_options(p: argparse.ArgumentParser) -> None:
     add("max_side", "larger photographs are shrunk to this, in pixels", type=_integer(1), metavar="N")
     add("seed", "seed of all that is random", type=_integer(0), metavar="N")
     add("dtype", "precision", choices=("float32", "float64"))
+    _add_colors(p)
+
+
+def _add_colors(p: argparse.ArgumentParser) -> None:
     colors = p.add_mutually_exclusive_group()
     colors.add_argument(
         "--color", "--colour", action="store_true", default=None, help="learn from colour (default: gray)"
@@ -347,6 +440,10 @@ def _integer(minimum: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _integer_or_all(text: str) -> int | str:
+    return AT_ONCE if text == AT_ONCE else _integer(1)(text)
 
 
 def _share(text: str) -> float:

@@ -15,12 +15,12 @@ from .. import _rng, datasets
 from ..energies import SparseCodingEnergy
 from ..models import MiniBatchDictionaryLearning
 from ..persistence import write_bytes
-from ..plots import psnr
 from .patch_model import PatchModel
 from .photographs import Patches, draw_patches, files_of, resolved
 from .pictures import atoms_png
-from .report_sparse_coding import Comparison, Report, report_html
+from .report_sparse_coding import Report, report_html
 from .run import Job, Recorder, learn, note_data
+from .sections import Comparison, finite_psnr
 
 DEFAULTS: dict[str, Any] = {
     "patch_size": 12,
@@ -153,7 +153,7 @@ def _write_results(model: PatchModel, data: Patches, out: Path) -> None:
         metrics["held_out"] = _held_out(model, data.held_out, codes, info)
         usage, gap = np.bincount(codes.indices, minlength=codes.shape[1]) / codes.shape[0], info.gap
     comparisons = _comparisons(model, data.photographs)
-    metrics["psnr"] = {c.name: _decibels(c) for c in comparisons}
+    metrics["psnr"] = {c.name: finite_psnr(c.original, c.reconstruction) for c in comparisons}
     text = json.dumps(metrics, indent=1)
     page = report_html(Report(metrics, model.atoms(), usage, gap, comparisons))
     write_bytes(out / "metrics.json", text.encode())
@@ -209,9 +209,3 @@ def _comparisons(model: PatchModel, photographs: list[Path]) -> list[Comparison]
         back = np.clip(model.decode_image(encoded.codes, encoded.means, encoded.grid), 0.0, 1.0)
         found.append(Comparison(path.name, image, back))
     return found
-
-
-def _decibels(pair: Comparison) -> float | None:
-    """None where the reconstruction is perfect, for JSON has no infinity."""
-    value = psnr(pair.original, pair.reconstruction)
-    return value if np.isfinite(value) else None

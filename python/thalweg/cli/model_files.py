@@ -8,7 +8,13 @@ from typing import Any
 from ..persistence import load_model_and_extra
 
 # What a file names as its job, and the command that learns such models.
-COMMANDS = {"sparse-coding of photographs": "sparse-coding", "rbm": "rbm", "gaussian-rbm": "gaussian-rbm"}
+COMMANDS = {
+    "sparse-coding of photographs": "sparse-coding",
+    "rbm": "rbm",
+    "gaussian-rbm": "gaussian-rbm",
+    "conv-sparse-coding": "conv-sparse-coding",
+    "conv-autoencoder": "conv-autoencoder",
+}
 
 
 def job_of(path: Path) -> Any:

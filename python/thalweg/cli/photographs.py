@@ -54,7 +54,7 @@ def draw_patches(files: list[Path], options: dict[str, Any]) -> Patches:
         if not any(missing):
             break
         seeds = np.random.SeedSequence([options["seed"], place[path]]).generate_state(2, np.uint64) >> 1
-        for region, rows, n, seed in zip(_regions(image, size), drawn, missing, seeds):
+        for region, rows, n, seed in zip(regions(image, size), drawn, missing, seeds):
             share = -(-n // (len(files) - place[path]))
             if share and region.size:
                 rows.append(extract_patches(region, size, max_patches=share, random_state=int(seed))[0])
@@ -72,7 +72,7 @@ def draw_patches(files: list[Path], options: dict[str, Any]) -> Patches:
     return Patches(np.concatenate(learnt), np.concatenate(held_out) if held_out else None, used)
 
 
-def _regions(image: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def regions(image: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """What is learnt from, and right of it a tenth that is not, no pixel in common; of a narrow image none.
 
     A strip from top to bottom, as photographs differ more from sky to ground than from left to right.

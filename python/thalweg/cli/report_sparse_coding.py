@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plots import plot_atom_usage, plot_curves, plot_gaps, psnr
-from . import page
-from .pictures import atoms_png, data_uri, image_from, jpeg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass
-class Comparison:
-    """A photograph beside what its codes give back."""
-
-    name: str
-    original: NDArray[Any]
-    reconstruction: NDArray[Any]
+from ..plots import plot_atom_usage
+from . import page, sections
+from .pictures import atoms_png, data_uri
+from .sections import Comparison
 
 
 @dataclass
@@ -97,35 +85,10 @@ def _atoms(report: Report) -> str:
 
 
 def _objective(metrics: dict[str, Any]) -> str:
-    history = metrics["history"]
-    batch = np.asarray(history["objective"], np.float64)
-    width = max(1, min(25, len(batch) // 8))
-    each = "each batch, before its step"
-    curves = {each: batch}
-    if width > 1:
-        curves[f"mean of {width} batches"] = _running_mean(batch, width)
-
-    def draw(dark: bool) -> Figure:
-        return plot_curves(
-            curves,
-            x=history["seconds"],
-            x_label="seconds of learning",
-            y_label="objective",
-            faint=[each] if width > 1 else [],
-            dark=dark,
-        )
-
-    return page.section(
-        "Objective over time",
+    return sections.objective(
+        metrics["history"],
         "Squared error (halved) plus the penalty on the codes, per patch. It falls as the dictionary adapts.",
-        page.figure(draw, "the objective over time"),
     )
-
-
-def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Means of the last `width` values; NaN where there are fewer."""
-    mean = np.convolve(values, np.full(width, 1 / width), mode="valid")
-    return np.concatenate([np.full(width - 1, np.nan), mean])
 
 
 def _usage(held_out: dict[str, Any], usage: NDArray[np.float64]) -> str:
@@ -140,29 +103,12 @@ def _usage(held_out: dict[str, Any], usage: NDArray[np.float64]) -> str:
 
 
 def _comparisons(comparisons: list[Comparison]) -> str:
-    pairs = []
-    for each in comparisons:
-        decibels = psnr(each.original, each.reconstruction)
-        captions = (f"{each.name}: original", f"from its sparse codes: {decibels:.1f} dB")
-        images = (each.original, each.reconstruction)
-        pairs.append(page.pair([data_uri(jpeg(image_from(i)), "jpeg") for i in images], captions))
-    return page.section(
-        "Originals and reconstructions",
+    return sections.originals_and_reconstructions(
+        comparisons,
         "Left the photograph, right what the sparse codes of its overlapping patches give back: where "
         "patches overlap, their mean. The peak signal-to-noise ratio says how close they are.",
-        "".join(pairs),
     )
 
 
 def _gaps(held_out: dict[str, Any], gap: NDArray[np.float64]) -> str:
-    what, tolerance = f"relative {held_out['criterion']}", held_out["tolerance"]
-    solved = int(np.sum(gap <= tolerance))
-    return page.section(
-        "Optimality gaps",
-        f"The {escape(what)} of every held-out patch's code, a certificate: {solved:,} of "
-        f"{len(gap):,} codes are within the tolerance of {tolerance:g}.",
-        page.figure(
-            lambda dark: plot_gaps(gap, tol=tolerance, label=what, dark=dark),
-            "a histogram of the optimality gaps",
-        ),
-    )
+    return sections.gaps(gap, held_out, "patch", "rows")

@@ -71,8 +71,8 @@ class Job(ABC, Generic[M, D]):
         """What is learnt from, and what is held out."""
 
     @abstractmethod
-    def rows(self, data: D) -> NDArray[Any]:
-        """What is learnt from, as rows for the learner."""
+    def rows(self, data: D) -> Any:
+        """What is learnt from, as the learner takes it: rows, or a sequence of images."""
 
     @abstractmethod
     def recorder(self, model: M, data: D, path: Path, bar: Any, every: float) -> Recorder[M]: ...
@@ -85,9 +85,12 @@ class Job(ABC, Generic[M, D]):
     def summary(self, model: M) -> str:
         """What was learnt, in a few words."""
 
-    def fit(self, model: M, rows: NDArray[Any]) -> None:
+    def fit(self, model: M, rows: Any) -> None:
         """Learns from the start."""
         model.learner.fit(rows)
+
+    def steps_per_epoch(self, model: M, rows: Any) -> int:
+        return steps_per_epoch(rows, model.run["options"])
 
 
 def learn(job: Job[M, D], args: argparse.Namespace) -> int:
@@ -121,7 +124,11 @@ def flag(option: str) -> str:
 
 def note_data(run: dict[str, Any], rows: NDArray[Any], inputs: str) -> None:
     """Keeps a digest of what is learnt from; ValueError where a run would go on with something else."""
-    digest = hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
+    note_digest(run, hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest(), inputs)
+
+
+def note_digest(run: dict[str, Any], digest: str, inputs: str) -> None:
+    """`note_data` of what is not held at once."""
     if run.setdefault("digest", digest) != digest:
         raise ValueError(f"--resume: the {inputs}, or how they decode, have changed since the run was begun")
 
@@ -174,7 +181,7 @@ def _learn(job: Job[M, D], model: M, data: D, out: Path, checkpoint_every: float
     """Learns to the end of the last epoch, or to Ctrl-C; whether it was Ctrl-C."""
     options, learner, rows = model.run["options"], model.learner, job.rows(data)
     _note_build(model.run)
-    n_steps = options["epochs"] * steps_per_epoch(rows, options)
+    n_steps = options["epochs"] * job.steps_per_epoch(model, rows)
     begun = hasattr(learner, "components_")
     if begun and learner.n_steps_ >= n_steps:
         model.run["finished"] = True  # Ctrl-C may have come after the last step
@@ -206,7 +213,7 @@ def _learn(job: Job[M, D], model: M, data: D, out: Path, checkpoint_every: float
     return False
 
 
-def steps_per_epoch(rows: NDArray[Any], options: dict[str, Any]) -> int:
+def steps_per_epoch(rows: Any, options: dict[str, Any]) -> int:
     batch_size: int = options["batch_size"]
     return -(-len(rows) // min(batch_size, len(rows)))
 

@@ -13,6 +13,8 @@ from .. import __version__
 from .._native import available_levels, cpu
 from ..persistence import write_bytes
 from ..plots import filter_mosaic
+from .convolutional_model import AUTOENCODER, SPARSE_CODING, ConvolutionalModel
+from .convolutional_results import filters_png
 from .model_files import job_of
 from .patch_model import PatchModel
 from .pictures import atoms_png, mosaic_png
@@ -27,6 +29,8 @@ def show(args: argparse.Namespace) -> int:
     job = job_of(path)
     if job in (BERNOULLI, GAUSSIAN):
         picture, lines = _show_rbm(path, job, args.out)
+    elif job in (SPARSE_CODING, AUTOENCODER):
+        picture, lines = _show_convolutional(path, job, args.out)
     else:
         picture, lines = _show_atoms(path, args.out)
     _print_table({**lines, "picture": str(picture)})
@@ -40,7 +44,6 @@ def _show_atoms(path: Path, target: str | None) -> tuple[Path, dict[str, str]]:
     write_bytes(out, atoms_png(model.atoms()))
     count, (height, width) = len(learner.components_), model.patch_size
     kind = "colour" if model.channels == 3 else "gray"
-    photographs = run["photographs"]
     return out, {
         "model": type(learner).__name__,
         "atoms": f"{count} of {height} x {width} pixels, {kind}, {model.dtype}",
@@ -52,8 +55,8 @@ def _show_atoms(path: Path, target: str | None) -> tuple[Path, dict[str, str]]:
             else f"ZCA-whitened, eps {model.whitening.eps:g}"
         ),
         "learnt": _how_long(model, "sparse-coding"),
-        "objective": f"{np.mean([point[1] for point in model.history[-20:]]):.5g} (mean of the last batches)",
-        "photographs": "scikit-learn's sample photographs" if photographs is None else f"{len(photographs)}",
+        "objective": f"{_last_objective(model)} (mean of the last batches)",
+        "photographs": _photographs_in_words(run["photographs"]),
         "build": ", ".join(run["builds"][-1].values()),
     }
 
@@ -81,14 +84,42 @@ def _show_rbm(path: Path, job: str, target: str | None) -> tuple[Path, dict[str,
     return out, {**lines, "build": ", ".join(model.run["builds"][-1].values())}
 
 
+def _show_convolutional(path: Path, job: str, target: str | None) -> tuple[Path, dict[str, str]]:
+    model = ConvolutionalModel.load(path, job)
+    learner, run = model.learner, model.run
+    out = writable_file(target or "filters.png")
+    write_bytes(out, filters_png(learner.components_))
+    count, _, height, width = learner.components_.shape
+    kind = "colour" if model.preprocessing.color else "gray"
+    return out, {
+        "model": type(learner).__name__,
+        "filters": f"{count} of {height} x {width} pixels, {kind}, {run['options']['dtype']}",
+        "penalty": f"l1, alpha {learner.alpha:g}",
+        "boundary": learner.boundary,
+        "preprocessing": model.preprocessing.in_words(),
+        "learnt": _how_long(model, job),
+        "objective": f"{_last_objective(model)} per pixel (mean of the last steps)",
+        "photographs": _photographs_in_words(run["photographs"]),
+        "build": ", ".join(run["builds"][-1].values()),
+    }
+
+
+def _last_objective(model: PatchModel | ConvolutionalModel) -> str:
+    return f"{np.mean([point[1] for point in model.history[-20:]]):.5g}"
+
+
+def _photographs_in_words(paths: list[str] | None, what: str = "") -> str:
+    return "scikit-learn's sample photographs" if paths is None else f"{len(paths)}{what}"
+
+
 def _source_in_words(source: dict[str, Any]) -> str:
     kind, paths = source["kind"], source["paths"]
     if kind == IMAGES:
-        return "scikit-learn's sample photographs" if paths is None else f"{len(paths)} images"
+        return _photographs_in_words(paths, " images")
     return "scikit-learn's digits" if kind == DIGITS else str(kind)
 
 
-def _how_long(model: PatchModel | RbmModel, command: str) -> str:
+def _how_long(model: PatchModel | RbmModel | ConvolutionalModel, command: str) -> str:
     unfinished = f", unfinished: `thalweg learn {command} --resume` goes on"
     return f"{model.learner.n_steps_:,} steps in {model.seconds:.1f} s" + (
         "" if model.run["finished"] else unfinished

@@ -108,8 +108,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     shuffle : bool, default=True
         Online, whether every pass takes the images in a new order.
     callback : callable, default=None
-        Called after every step with a dict: `self`, `n_steps`, `objective` (of the images of the step) and
-        `gap`. The estimator holds that step already, so the callback may save it.
+        Called after every step with a dict: `self`, `n_steps`, `objective` (of the images of the step, which
+        have `n_pixels`) and `gap`. The estimator holds that step already, so the callback may save it.
     verbose : bool or int, default=False
         Print one line a step.
     random_state : int, RandomState or Generator, default=None
@@ -461,7 +461,13 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             )
         if self.callback is not None:
             self.callback(
-                {"self": self, "n_steps": self.n_steps_, "objective": coded.objective, "gap": coded.gap}
+                {
+                    "self": self,
+                    "n_steps": self.n_steps_,
+                    "objective": coded.objective,
+                    "n_pixels": sum(image[0].size for image in coded.images),
+                    "gap": coded.gap,
+                }
             )
 
     # --- the start
