@@ -407,6 +407,21 @@ def test_dead_filters_are_born_again(mode: str, capsys: Any) -> None:
 
 
 @each_mode
+@pytest.mark.parametrize("positive_code", [False, True])
+def test_filters_born_again_keep_to_the_constraints(mode: str, positive_code: bool) -> None:
+    """Of images < 0 patches turned round are filters >= 0, unless codes must be positive too."""
+    start = 1e-9 * np.abs(filters_of((4, 1, 5, 5)))
+    arguments = {"dict_init": start, "positive_dict": True, "positive_code": positive_code, **MODES[mode]}
+    model = learner(max_iter=3, **arguments).fit(-np.abs(planted()))
+    if positive_code:
+        assert_array_equal(model.components_, start)
+    else:
+        assert model.components_.min() >= 0
+        assert_allclose(np.sqrt((model.components_**2).sum(axis=(1, 2, 3))), 1, rtol=0.2)
+        assert model.error_[-1] < model.error_[0]
+
+
+@each_mode
 def test_more_dead_filters_than_patches_with_an_error(mode: str) -> None:
     """All but one spot is zero: the rest of the filters stay as they are."""
     images = np.zeros((2, 30, 30))
@@ -809,6 +824,9 @@ def test_bad_arguments_of_a_transform_are_named(place: int, name: str, value: An
 def test_constraints_that_exclude_each_other_and_masks_online() -> None:
     with pytest.raises(ValueError, match=r"^zero_mean_dict: "):
         learner(positive_dict=True, zero_mean_dict=True).fit(X)
+    for size in (1, (1, 1)):
+        with pytest.raises(ValueError, match=r"^zero_mean_dict: a filter of one pixel"):
+            learner(zero_mean_dict=True, filter_size=size).fit(X)
     with pytest.raises(ValueError, match=r"^mask: online learning"):
         learner(batch_size=2).fit(X, mask=np.ones(MASKED))
 

@@ -69,7 +69,8 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
             For filters of signals (n, channels, length) or (n, length). A list may hold unequal sizes.
         mask : array-like, list of such, or None
             M, for each image (height, width) or (channels, height, width); one of such a shape serves all
-            images. 1 or True where a pixel is observed; where it is 0 the pixel may be anything, NaN too.
+            images. An array (n, height, width) is one an image, unless n is also the number of channels: give
+            a list then. 1 or True where a pixel is observed; where it is 0 it may be anything, NaN too.
 
         Returns
         -------

@@ -338,7 +338,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         while self.n_steps_ < self.max_iter and not self._has_converged():
             coded = self._code(images, masks, self._maps or None)
             filters, step = self._descend(coded)
-            reborn = self._reborn(filters, coded)
+            reborn = self._reborn(filters, coded, ~coded.used(len(filters)))
             self._commit(filters, coded, n_iter_=self.n_steps_ + 1, _maps=coded.maps, _step=step)
             self._tell(coded, reborn)
             infos = coded.infos
@@ -379,12 +379,9 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             n_steps=self.filter_steps,
             step=self._step,
         )
-        dead = statistics.unused()
-        reborn = worst_patches(self._residuals(coded), solver.filters.shape, int(dead.sum()))
-        for k, patch in zip(np.flatnonzero(dead), reborn, strict=False):
-            filters[k] = self._project(patch[None])[0]
+        reborn = self._reborn(filters, coded, statistics.unused())
         self._commit(filters, coded, _A=A, _B=B, _step=step, **more)
-        self._tell(coded, len(reborn))
+        self._tell(coded, reborn)
         return coded
 
     def _code(
@@ -412,15 +409,22 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             filters.astype(np.float64), gradient, self._project, n_steps=self.filter_steps, step=self._step
         )
 
-    def _reborn(self, filters: NDArray[np.float64], coded: _Coded) -> int:
-        """Puts the worst-explained patches in the place of filters that no code uses; how many."""
-        dead = np.flatnonzero(~coded.used(len(filters)))
-        if dead.size == 0:
+    def _reborn(self, filters: NDArray[np.float64], coded: _Coded, dead: NDArray[np.bool_]) -> int:
+        """Puts the worst-explained patches in the place of dead filters; how many."""
+        places = np.flatnonzero(dead)
+        if places.size == 0:
             return 0
-        patches = worst_patches(self._residuals(coded), filters.shape, dead.size)
-        for k, patch in zip(dead, patches, strict=False):
-            filters[k] = self._project(patch[None])[0]
-        return min(dead.size, len(patches))
+        n_reborn = 0
+        patches = worst_patches(self._residuals(coded), filters.shape, places.size)
+        for k, patch in zip(places, patches, strict=False):
+            # Codes of either sign take a patch or its negative: what `positive_dict` keeps more of.
+            if self.positive_dict and not self.positive_code and -patch.min() > patch.max():
+                patch = -patch
+            born = self._project(patch[None])[0]
+            if born.any():
+                filters[k] = born
+                n_reborn += 1
+        return n_reborn
 
     def _residuals(self, coded: _Coded) -> list[FloatArray]:
         solver = self._coding_solver()
@@ -487,6 +491,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             one_of(getattr(self, name), name, (False, True))
         if self.positive_dict and self.zero_mean_dict:
             raise ValueError("zero_mean_dict: filters >= 0 that sum to zero are zero; set one of the two")
+        if self.zero_mean_dict and max(self._size()) == 1:
+            raise ValueError("zero_mean_dict: a filter of one pixel that sums to zero is zero")
         if self.batch_size is not None:
             whole_number(self.batch_size, "batch_size", minimum=1)
             if mask is not None:
