@@ -1,7 +1,8 @@
-"""Learns the two dictionaries that the README shows, and draws their atoms.
+"""Learns the dictionaries that the README shows, and draws their atoms.
 
 256 atoms of whitened 12x12 patches from the Kodak photographs (localised, oriented edges), and 256 atoms of
-MNIST's digits, codes and atoms non-negative (strokes). The data are looked for in the folder that
+MNIST's digits, codes and atoms non-negative (strokes). Of whole photographs without their low frequencies: 1,
+2, 4, 8, 16 and 64 convolutional filters of 9x9, and 64 in colour. The data are looked for in the folder that
 THALWEG_DATA names, else in ../shared/data.
 
     python bench/pictures.py --out bench/results
@@ -16,12 +17,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from thalweg import MiniBatchDictionaryLearning
+from thalweg import ConvolutionalDictionaryLearning, MiniBatchDictionaryLearning
 from thalweg.datasets import load_images, load_mnist
 from thalweg.plots import filter_mosaic
-from thalweg.preprocessing import Whitening, extract_patches
+from thalweg.preprocessing import Whitening, extract_patches, split_frequencies
 
 N_COMPONENTS = 256
+FILTER_COUNTS = (1, 2, 4, 8, 16, 64)
+STRIP_HEIGHT = 240
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -57,9 +60,34 @@ def digit_atoms(data: Path) -> np.ndarray:
     return learner.fit(x).components_.reshape(-1, 28, 28)
 
 
+def convolutional_filters(data: Path, n_components: int, *, color: bool) -> np.ndarray:
+    """(n_components, channels, 9, 9), the most used first."""
+    crops = [image[128:384, 128:384] for image in load_images(data / "natural", color=color)]
+    planes = [np.moveaxis(crop, -1, 0) if color else crop[None] for crop in crops]
+    details = [split_frequencies(plane)[1] for plane in planes]
+    learner = ConvolutionalDictionaryLearning(n_components, 9, alpha=0.1, max_iter=60, random_state=0)
+    codes = learner.fit(details).encode(details, sparse_output=True)
+    usage = sum(np.diff(maps.tocsr().indptr) for maps in codes)
+    print(f"{n_components} filters: objective {learner.error_[-1]:.1f} after {learner.n_iter_} passes")
+    return learner.components_[np.argsort(-usage, kind="stable")]
+
+
+def side_by_side(mosaics: list[np.ndarray]) -> np.ndarray:
+    """Square mosaics, each drawn as high as the strip with whole pixels, with white between."""
+    parts = []
+    for mosaic in mosaics:
+        scale = STRIP_HEIGHT // max(mosaic.shape)
+        drawn = np.kron(mosaic, np.ones((scale, scale)))
+        part = np.ones((STRIP_HEIGHT, drawn.shape[1] + 12))
+        top = (STRIP_HEIGHT - len(drawn)) // 2
+        part[top : top + len(drawn), : drawn.shape[1]] = drawn
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
+
+
 def save(picture: np.ndarray, scale: int, path: Path) -> None:
-    """An 8-bit gray PNG of values in [0, 1], every pixel drawn `scale` times wider and higher."""
-    enlarged = np.kron(picture, np.ones((scale, scale)))
+    """An 8-bit PNG of values in [0, 1], every pixel drawn `scale` times wider and higher."""
+    enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     Image.fromarray(np.rint(255 * enlarged).astype(np.uint8)).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -75,6 +103,9 @@ def main() -> None:
     # Non-negative atoms use the upper half of the gray scale alone: stretched, and drawn as ink on paper.
     ink = np.clip(2 * filter_mosaic(digit_atoms(data)) - 1, 0, 1)
     save(1 - ink, 2, args.out / "atoms-mnist.png")
+    banks = [convolutional_filters(data, n, color=False) for n in FILTER_COUNTS]
+    save(side_by_side([filter_mosaic(bank) for bank in banks]), 1, args.out / "filters-natural.png")
+    save(filter_mosaic(convolutional_filters(data, 64, color=True)), 3, args.out / "filters-color.png")
 
 
 if __name__ == "__main__":
