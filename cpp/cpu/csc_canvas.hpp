@@ -168,11 +168,16 @@ class Tiling {
     Axis(Index length, Index most, Index reach, Index touched, bool circular)
         : size(circular ? std::max<Index>(1, std::min(most, length - reach + 1)) : most) {
       const Index n = block_count(length, size);
+      const Index near = block_count(touched, size);  // tiles further apart have no pixel in common
       for (Index i = 0; i < n; ++i) {
         std::vector<bool> taken(static_cast<std::size_t>(n_colors + 1), false);
-        for (Index j = 0; j < i; ++j)
-          if (meet(i, j, length, touched, circular))
-            taken[static_cast<std::size_t>(colors[static_cast<std::size_t>(j)])] = true;
+        const auto avoid = [&](Index first, Index end) {
+          for (Index j = first; j < end; ++j)
+            if (meet(i, j, length, touched, circular))
+              taken[static_cast<std::size_t>(colors[static_cast<std::size_t>(j)])] = true;
+        };
+        avoid(std::max<Index>(0, i - near), i);
+        if (circular) avoid(0, std::min(i, near));
         const auto free = static_cast<Index>(std::find(taken.begin(), taken.end(), false) - taken.begin());
         colors.push_back(free);
         n_colors = std::max(n_colors, free + 1);
