@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph
+from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph, state
 from thalweg import datasets
 from thalweg.cli import convolutional_images, learn_convolutional, main, page
 from thalweg.cli.convolutional_images import Photographs, Preprocessing, images_of
@@ -223,7 +223,9 @@ def test_resume_of_a_run_at_once(photos: Path, tmp_path: Path) -> None:
     at_once = ("--batch-size", "all", "--epochs", 6)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert main(command(CODING, unbroken, photos, *at_once)) == 0
-    assert metrics_of(unbroken)["n_steps"] == 6
+    metrics, n_pixels = metrics_of(unbroken), 3 * 40 * 46
+    assert metrics["n_steps"] == 6
+    assert np.allclose(metrics["history"]["objective"], state(unbroken)["error_"] / n_pixels)
     assert interrupted_run(CODING, photos, broken, *at_once) == 130
     assert main(["learn", CODING, "--out", str(broken), "--resume", "--quiet"]) == 0
     assert_same_state(unbroken, broken)

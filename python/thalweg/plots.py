@@ -226,7 +226,9 @@ def plot_curves(
         axes.plot(places, line, color=color, linewidth=width, alpha=opacity, marker=marker, label=name)
     if log:
         axes.set_yscale("log")
-    if len(lines) > 1:
+    if len(lines) > 2:  # too many for a free corner: above the axes
+        figure.legend(frameon=False, labelcolor=_INK[dark], loc="outside upper right", ncols=len(lines))
+    elif len(lines) > 1:
         axes.legend(frameon=False, labelcolor=_INK[dark])
     _dress(axes, dark, title=title, x_label=x_label, y_label=y_label)
     _grid(axes, dark)

@@ -338,6 +338,15 @@ def test_learning_stops_by_tol() -> None:
     assert state(model.resume(images)) == kept
 
 
+@pytest.mark.parametrize(("tol", "n_steps"), [(0.0, 5), (1e-12, 3)])
+def test_a_tol_of_zero_does_not_stop_where_the_objective_rises(tol: float, n_steps: int) -> None:
+    images = planted()
+    model = learner(tol=0.0, max_iter=3).fit(images)
+    model.error_[-1] = 2 * model.error_[-2]  # as a filter that is born again may leave it
+    model.set_params(tol=tol, max_iter=5).resume(images)
+    assert model.n_steps_ == n_steps
+
+
 @each_mode
 @pytest.mark.parametrize("shape", [(5, 20, 22), (5, 2, 20, 22), (5, 60), (5, 3, 60)], ids=str)
 def test_shapes(mode: str, shape: Any) -> None:

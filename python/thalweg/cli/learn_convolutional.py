@@ -28,7 +28,7 @@ SPARSE_CODING_DEFAULTS: dict[str, Any] = {
     "filter_size": 9,
     "alpha": 3.0,
     "batch_size": 1,
-    "epochs": 60,
+    "epochs": 40,
     "boundary": "valid",
     "zero_mean": True,
     **_COMMON,

@@ -108,12 +108,12 @@ def _objective(results: Results) -> str:
     n_passes = metrics["n_steps"] // in_pass
     words = "Squared error (halved) plus the penalty on the codes, per pixel. It falls as the filters adapt."
     if n_passes < 2:
-        return sections.objective(history, words, "each step's photographs, before it")
+        return sections.objective(history, words)
     # Photographs differ more from each other than passes do.
     steps = np.reshape(history["objective"][: n_passes * in_pass], (n_passes, in_pass))
     seconds = history["seconds"][in_pass - 1 : n_passes * in_pass : in_pass]
     by_pass = {"objective": steps.mean(axis=1), "seconds": seconds}
-    return sections.objective(by_pass, words, "each pass over the photographs")
+    return sections.objective(by_pass, f"{words} Each point is a pass.", "a pass", is_smooth=True)
 
 
 def _parts_over_time(history: dict[str, Any]) -> str:

@@ -27,13 +27,15 @@ class Comparison:
     without_codes: NDArray[Any] | None = None
 
 
-def objective(history: dict[str, Any], words: str, each: str = "each batch, before its step") -> str:
-    """The objective over time, a point for `each`; where they are many they are pale, beside their mean."""
+def objective(
+    history: dict[str, Any], words: str, each: str = "each batch, before its step", is_smooth: bool = False
+) -> str:
+    """The objective over time, a point for `each`; many that are not smooth are pale, beside their mean."""
     points = np.asarray(history["objective"], np.float64)
-    width = smoothing_width(len(points))
+    width = 1 if is_smooth else smoothing_width(len(points))
     curves = {each: points}
     if width > 1:
-        curves[f"mean of {width} of them"] = running_mean(points, width)
+        curves[f"mean of {width} batches"] = running_mean(points, width)
 
     def draw(dark: bool) -> Figure:
         return plot_curves(

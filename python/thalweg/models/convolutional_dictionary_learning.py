@@ -82,7 +82,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     batch_size : int, default=None
         Images in a step; None takes all in every step.
     tol : float, default=1e-4
-        Without batches, learning ends when an iteration lowers the objective by less than tol * objective.
+        Without batches, learning ends when an iteration lowers the objective by less than tol * objective; 0:
+        not before `max_iter`.
     boundary : {"valid", "same", "full", "circular"}, default="valid"
         How atoms meet the border; see :class:`ConvolutionalSparseCoder`.
     positive_code, positive_dict : bool, default=False
@@ -440,7 +441,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         return project_filters(filters, positive=self.positive_dict, zero_mean=self.zero_mean_dict)
 
     def _has_converged(self) -> bool:
-        if len(self.error_) < 2:
+        if self.tol == 0 or len(self.error_) < 2:
             return False
         before, now = self.error_[-2:]
         return bool(before - now < self.tol * now)
