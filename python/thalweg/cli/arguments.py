@@ -136,7 +136,12 @@ def _convolutional_parser(
 def _add_filter_options(add: Callable[..., None]) -> None:
     add("n_components", "number of filters", type=_integer(1), metavar="N")
     add("filter_size", "side of a filter in pixels", type=_integer(1), metavar="N")
-    add("alpha", "weight of the penalty: larger is sparser", type=_number(0), metavar="A")
+    add(
+        "alpha",
+        "weight of the penalty, in root mean squares of the prepared pixels: larger is sparser",
+        type=_number(0),
+        metavar="A",
+    )
     add("boundary", "how filters meet the border; valid: codes reach beyond it", choices=BOUNDARIES)
     add("epochs", "passes over the photographs", type=_integer(1), metavar="N")
 
