@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from command_line import complaint, photograph
-from thalweg import SparseCoder
+from thalweg import ConvolutionalDictionaryLearning, SparseCoder
 from thalweg.cli import main, picture_files
 from thalweg.cli import restore as commands
 from thalweg.cli.picture_files import Picture, picture_png, read_mask, read_picture
@@ -226,6 +226,7 @@ def test_a_palette_picture_becomes_rgb() -> None:
 
 
 def test_seeds_decide_the_bits() -> None:
+    save(CLEAN[..., 0], "clean.png")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert run("denoise", "clean.png", "--sigma", "20", "--seed", seed, "--out", f"{name}.png") == 0
     a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
@@ -281,6 +282,20 @@ def test_atoms_of_a_whitened_model_are_those_of_pictures(learnt: Path) -> None:
     np.testing.assert_allclose((patch / np.linalg.norm(patch))[0], atoms[3], atol=1e-5)
 
 
+def test_filters_learnt_before_are_taken() -> None:
+    photograph(4, (60, 70, 3)).save("photo.png")
+    small = ["--n-components", "4", "--filter-size", "5", "--epochs", "2", "--quiet"]
+    assert main(["learn", "conv-sparse-coding", "photo.png", "--out", "learnt", *small]) == 0
+    for method in ("auto", "convolutional"):
+        options = ["--model", "learnt/model.safetensors", "--method", method, "--out", f"{method}.png"]
+        assert run("inpaint", "damaged.png", "--mask", "mask.png", *options) == 0
+    one, other = (Path(f"{method}.png").read_bytes() for method in ("auto", "convolutional"))
+    assert one == other
+    filled = read_picture(Path("auto.png")).pixels
+    np.testing.assert_array_equal(filled[~HOLES], CLEAN[~HOLES])
+    assert np.abs(filled.astype(float) - CLEAN).mean() < 10
+
+
 # --- faults
 
 
@@ -291,6 +306,10 @@ def test_faults_end_in_one_line(learnt: Path, capsys: pytest.CaptureFixture[str]
     Path("text.png").write_text("no picture")
     Path("cut.png").write_bytes(Path("clean.png").read_bytes()[:300])
     save_model(SparseCoder(np.eye(4)), "coder.safetensors")
+    learner = ConvolutionalDictionaryLearning(2, 3, max_iter=1, random_state=0)
+    save_model(learner.fit(CLEAN[None, ..., 0] / 255.0), "filters.safetensors")
+    save_model(learner.fit(np.moveaxis(CLEAN, 2, 0)[None] / 255.0), "colour.safetensors")
+    atoms = learnt / "plain" / "model.safetensors"
     inpaint, denoise = ["inpaint", "damaged.png", "--mask"], ["denoise", "clean.png", "--sigma", "5"]
     colour = learnt / "colour" / "model.safetensors"
     for arguments, words in (
@@ -316,6 +335,9 @@ def test_faults_end_in_one_line(learnt: Path, capsys: pytest.CaptureFixture[str]
         ([*denoise, "--model", "clean.png"], "clean.png"),
         ([*denoise, "--model", "coder.safetensors"], "coder.safetensors: holds a SparseCoder, not learnt by"),
         ([*denoise, "--model", colour], "learnt from colour"),
+        ([*denoise, "--model", "colour.safetensors"], "expected filters of gray pictures"),
+        ([*denoise, "--model", "filters.safetensors", "--method", "patches"], "for --method convolutional"),
+        ([*denoise, "--model", atoms, "--method", "convolutional"], "for --method patches"),
     ):
         assert words in complaint(capsys, arguments), arguments
     assert not Path("inpainted.png").exists()

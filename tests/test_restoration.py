@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from thalweg import plots
-from thalweg.restoration import _fill, _images, _patches, _progress, denoise, estimate_noise, inpaint
+from thalweg.inference.csc import SparseMaps
+from thalweg.preprocessing import split_frequencies
+from thalweg.restoration import (
+    _convolutional,
+    _fill,
+    _images,
+    _patches,
+    _progress,
+    denoise,
+    estimate_noise,
+    inpaint,
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +217,111 @@ def test_the_smooth_fill_solves_its_equations():
     np.testing.assert_allclose(_fill.biharmonic_fill(image, mask), exact, atol=5e-3)
 
 
+# --- convolutional
+
+
+def test_convolutional_denoising_gains(gray):
+    noisy = gray + gaussian(gray.shape, 25)
+    restored = denoise(noisy, 25, method="convolutional", random_state=0)
+    assert psnr(gray, restored) > psnr(gray, noisy) + 5
+    # What averaging over dictionaries brings: one alone is a good deal worse.
+    (first,) = learnt_banks(noisy / 25, 1)
+    alone = denoise(noisy, 25, dictionary=first)
+    assert psnr(gray, restored) > psnr(gray, alone) + 0.15
+
+
+def learnt_banks(plane, count):
+    options = _convolutional.filter_options(None, 8, 16, 0, 1)
+    _, high = split_frequencies((plane - plane.mean()).astype(np.float32))
+    return [_convolutional.learn(high, 4.0, 12, options, seed) for seed in range(count)]
+
+
+def test_convolutional_inpainting_gains_on_the_smooth_fill():
+    from sklearn.datasets import load_sample_images
+
+    gray = load_sample_images().images[0][150:222, 200:280].mean(axis=2)
+    mask = half(gray.shape)
+    damaged = np.where(mask, gray, np.nan)
+    filled = inpaint(damaged, mask, method="convolutional", random_state=0)
+    smooth = inpaint(damaged, mask, method="convolutional", max_iter=0)
+    np.testing.assert_array_equal(smooth, inpaint(damaged, mask, max_iter=0))
+    assert psnr(gray, filled) > psnr(gray, smooth) + 1
+    np.testing.assert_array_equal(filled[mask], gray[mask])
+
+
+def test_convolutional_repairs_of_colour_keep_kinds_and_what_is_observed(photograph):
+    options = {"method": "convolutional", "n_components": 4, "patch_size": 5, "random_state": 0}
+    image = photograph[:40, :40]
+    noisy = np.clip(image + gaussian(image.shape, 25), 0, 255).astype(np.uint8)
+    restored = denoise(noisy, 25, **options)
+    assert restored.dtype == np.uint8
+    assert psnr(image, restored) > psnr(image, noisy) + 4
+    mask = half(image.shape)
+    filled = inpaint(np.where(mask, image, 0).astype(np.float32), mask, max_iter=2, **options)
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled[mask], image[mask])
+    other = inpaint(np.where(mask, image, np.nan).astype(np.float32), mask, max_iter=2, **options)
+    np.testing.assert_array_equal(filled, other)
+
+
+def test_convolutional_seeds_and_threads(gray):
+    image, mask = gray[:40, :44] + gaussian((40, 44), 20), half((40, 44))
+    for repair in (
+        lambda **options: denoise(image, 20, **options),
+        lambda **options: inpaint(image, mask, max_iter=2, **options),
+    ):
+        options = {"method": "convolutional", "n_components": 6, "patch_size": 6}
+        one = repair(random_state=1, n_jobs=1, **options)
+        np.testing.assert_array_equal(one, repair(random_state=1, n_jobs=2, **options))
+        assert not np.array_equal(one, repair(random_state=2, **options))
+
+
+def test_filters_of_the_user_are_taken_with_unit_norms(gray):
+    filters = _patches.overcomplete_dct(5, 12).reshape(12, 1, 5, 5)
+    image, mask = gray[:32, :32] + gaussian((32, 32), 20), half((32, 32))
+    for repair in (
+        lambda **options: denoise(image, 20, **options),
+        lambda **options: inpaint(image, mask, max_iter=2, random_state=0, **options),
+    ):
+        one = repair(dictionary=filters)  # "auto" sees that they are filters
+        scaled = repair(dictionary=7.0 * filters, method="convolutional", patch_size=3)
+        assert psnr(one, scaled) > 80
+        assert not np.array_equal(one, repair(dictionary=filters[:6]))
+        assert not np.array_equal(one, repair())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20), (9, 2), (1, 1, 3), (7, 8)])
+def test_pictures_smaller_than_a_filter(shape):
+    image = gaussian(shape, 10) + 100
+    options = {"method": "convolutional", "n_components": 3, "random_state": 0}
+    assert np.isfinite(denoise(image, 10, **options)).all()
+    mask = np.ones(shape[:2])
+    mask[1:] = 0
+    filled = inpaint(image, mask, max_iter=2, **options)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[0], image[0])
+
+
+def test_the_refit_is_least_squares_on_the_support(gray):
+    rng = np.random.default_rng(0)
+    image = (gray[:14, :15] - gray.mean()).astype(np.float32)
+    filters = _convolutional.with_unit_norms(rng.normal(size=(3, 1, 4, 3)).astype(np.float32))
+    options = _convolutional.filter_options(filters, 4, 3, 0, 1)
+    solver = options.solver(filters)
+    maps, _ = solver.encode(image[np.newaxis], 60.0)
+    assert 3 < maps.nnz < 60
+    columns = [
+        solver.synthesize(SparseMaps(maps.shape, maps.index[i : i + 1], np.ones(1, np.float32)), image.shape)
+        for i in range(maps.nnz)
+    ]
+    A = np.stack(columns, axis=-1).reshape(image.size, -1).astype(np.float64)
+    best = A @ np.linalg.lstsq(A, image.ravel(), rcond=None)[0]
+    found = _convolutional.refit(image, maps, solver, 1)
+    shrunk = solver.synthesize(maps, image.shape)
+    rest = np.linalg.norm(image.ravel() - best)
+    assert np.linalg.norm(image - found) < rest + 0.02 * (np.linalg.norm(image - shrunk) - rest)
+
+
 # --- both
 
 
@@ -245,10 +361,13 @@ def test_seeds_and_threads(gray):
 @pytest.mark.parametrize("dictionary", [None, _patches.overcomplete_dct(8, 32)])
 def test_the_callback_is_told_of_the_whole_work(photograph, dictionary):
     options = {"n_components": 32, "dictionary": dictionary, "random_state": 0}
+    filters = {"method": "convolutional", "n_components": 2, "random_state": 0}
     image, mask = photograph[:30, :20], half((30, 20))
     for repair in (
         lambda callback: denoise(image, 10, callback=callback, **options),
         lambda callback: inpaint(image, mask, max_iter=2, callback=callback, **options),
+        lambda callback: denoise(image, 10, callback=callback, **filters),
+        lambda callback: inpaint(image, mask, max_iter=2, callback=callback, **filters),
     ):
         shares = []
         np.testing.assert_array_equal(repair(shares.append), repair(None))
@@ -325,7 +444,22 @@ def test_the_weighted_mean_is_that_of_the_patches(gray, monkeypatch):
         (np.ones((9, 9)) * 1j, {}, ValueError, "image: Complex"),
         (np.full((9, 9), np.nan), {}, ValueError, "NaN"),
         (np.full((9, 9), np.inf), {}, ValueError, "infinit|infinity"),
-        (np.ones((9, 9)), {"method": "magic"}, ValueError, "method: expected one of 'auto', 'patches'"),
+        (
+            np.ones((9, 9)),
+            {"method": "magic"},
+            ValueError,
+            "method: expected one of 'auto', 'patches', 'conv",
+        ),
+        (
+            np.ones((9, 9)),
+            {"method": "patches", "dictionary": np.ones((2, 1, 3, 3))},
+            ValueError,
+            "dictionary",
+        ),
+        (np.ones((9, 9)), {"method": "convolutional", "dictionary": np.eye(4)}, ValueError, "dictionary"),
+        (np.ones((9, 9)), {"dictionary": np.ones((2, 3, 3, 3))}, ValueError, "dictionary: expected filters"),
+        (np.ones((9, 9)), {"dictionary": np.ones((0, 1, 3, 3))}, ValueError, "dictionary: expected filters"),
+        (np.ones((9, 9)), {"dictionary": np.full((1, 1, 3, 3), np.inf)}, ValueError, "dictionary"),
         (np.ones((9, 9)), {"patch_size": 1}, ValueError, "patch_size"),
         (np.ones((9, 9)), {"n_components": 0}, ValueError, "n_components"),
         (np.ones((9, 9)), {"n_components": 2.5}, TypeError, "n_components"),

@@ -61,6 +61,9 @@ def denoisers() -> dict[str, Repair]:
     sigma = SIGMA / 255
     everyone: dict[str, Repair] = {
         "thalweg.denoise": lambda y: denoise(y, sigma, random_state=0, n_jobs=1),
+        "thalweg.denoise, convolutional": lambda y: denoise(
+            y, sigma, method="convolutional", random_state=0, n_jobs=1
+        ),
         "thalweg.denoise, sigma estimated": lambda y: denoise(y, random_state=0, n_jobs=1),
     }
     for h in (0.4, 0.5, 0.6, 0.7):
@@ -80,6 +83,9 @@ def inpainters(mask: np.ndarray) -> dict[str, Repair]:
 
     return {
         "thalweg.inpaint": lambda y: inpaint(y, mask, random_state=0, n_jobs=1),
+        "thalweg.inpaint, convolutional": lambda y: inpaint(
+            y, mask, method="convolutional", random_state=0, n_jobs=1
+        ),
         "thalweg.inpaint, smooth fill alone": lambda y: inpaint(y, mask, max_iter=0),
         "biharmonic": lambda y: inpaint_biharmonic(y, ~mask),
     }

@@ -11,7 +11,7 @@ from .. import __version__
 from ..energies.sparse_coding import PENALTIES
 from ..inference.csc import BOUNDARIES
 from ..models.convolutional_sparse_autoencoder import NONLINEARITIES
-from ..restoration.denoising import METHODS
+from ..restoration import METHODS
 from .codes import encode, reconstruct
 from .learn_convolutional import (
     AT_ONCE,
@@ -27,11 +27,6 @@ from .restore import denoise, inpaint
 from .show import info, show
 
 _IMAGES = "PNG, JPEG or TIFF files, or folders"
-_PICTURE = "PNG, JPEG or TIFF file, of 8 or 16 bits, gray or colour"
-_REPAIRED = (
-    "Writes the picture as PNG, as deep as it was (palettes become RGB, alpha is kept), and a panel of "
-    "before and after."
-)
 _KEPT = "Ctrl-C keeps what was learnt, and --resume goes on."
 _LOSSES = ("cd", "pcd", "fpcd", "pt", "nce")
 
@@ -359,33 +354,18 @@ def _add_reconstruct(commands: Any) -> None:
 
 
 def _add_inpaint(commands: Any) -> None:
-    words = "fill the missing pixels of a picture"
-    p = commands.add_parser(
-        "inpaint",
-        help=words,
-        description=f"{_sentence(words)}, by sparse codes over a dictionary that is learnt from it. "
-        f"{_REPAIRED}",
-    )
-    p.add_argument("image", metavar="IMAGE", help=_PICTURE)
+    p = _add_repair(commands, "inpaint", "fill the missing pixels of a picture", "inpainted.png")
     p.add_argument(
         "--mask",
         required=True,
         help="picture of IMAGE's size, white where a pixel is missing, black where it is kept; of gray, "
         "brighter than half is white, and transparent is black",
     )
-    _add_repair(p, "inpainted.png")
     p.set_defaults(run=inpaint)
 
 
 def _add_denoise(commands: Any) -> None:
-    words = "remove noise from a picture"
-    p = commands.add_parser(
-        "denoise",
-        help=words,
-        description=f"{_sentence(words)}, white and Gaussian, by sparse codes over a dictionary that is "
-        f"learnt from it. {_REPAIRED}",
-    )
-    p.add_argument("image", metavar="IMAGE", help=_PICTURE)
+    p = _add_repair(commands, "denoise", "remove white Gaussian noise from a picture", "denoised.png")
     p.add_argument(
         "--sigma",
         type=_number(0),
@@ -393,29 +373,38 @@ def _add_denoise(commands: Any) -> None:
         help="deviation of the noise in gray levels from 0 to 255, whatever the picture's depth (default: "
         "estimated, and printed)",
     )
-    _add_repair(p, "denoised.png")
     p.set_defaults(run=denoise)
 
 
-def _add_repair(p: argparse.ArgumentParser, name: str) -> None:
-    """What both repairs have in common."""
-    p.add_argument("--out", help=f"file for the picture, PNG (default: {name})")
+def _add_repair(commands: Any, name: str, words: str, out: str) -> argparse.ArgumentParser:
+    """A command that repairs a picture, with what all of them have in common."""
+    p: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=words,
+        description=f"{_sentence(words)}, by sparse codes over a dictionary that is learnt from it. "
+        "Writes the picture as PNG, as deep as it was (palettes become RGB, alpha is kept), and a panel of "
+        "before and after.",
+    )
+    p.add_argument("image", metavar="IMAGE", help="PNG, JPEG or TIFF file, of 8 or 16 bits, gray or colour")
+    p.add_argument("--out", help=f"file for the picture, PNG (default: {out})")
     p.add_argument("--panel", metavar="OUT", help="file for the panel, PNG (default: beside --out)")
     p.add_argument("--truth", help="the undamaged picture: PSNR before and after is printed")
     p.add_argument(
         "--method",
         choices=METHODS,
         default="auto",
-        help="how: codes of overlapping patches (default: auto, which stands for the better by measurement)",
+        help="how: sparse codes of overlapping patches, or convolutional ones of the whole (default: auto, "
+        "what --model is for; without it patches, the better by measurement)",
     )
     p.add_argument(
         "--model",
-        help="dictionary learnt before: model.safetensors of `thalweg learn sparse-coding --gray` "
-        "(default: learnt from the picture itself)",
+        help="dictionary learnt before from gray photographs: model.safetensors of `thalweg learn "
+        "sparse-coding` or of `learn conv-sparse-coding` (default: learnt from the picture itself)",
     )
     p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
     _add_threads(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
+    return p
 
 
 def _add_show(commands: Any) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..persistence import write_bytes
+from ..models import ConvolutionalDictionaryLearning
+from ..persistence import load_model_and_extra, write_bytes
 from ..plots import psnr
 from ..restoration import denoise as remove_noise
 from ..restoration import estimate_noise
@@ -107,13 +108,33 @@ def _targets(args: argparse.Namespace, name: str, *others: str) -> tuple[Path, P
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """What both jobs hand to the library."""
-    dictionary = None if args.model is None else _patch_atoms(Path(args.model))
     return {
         "method": args.method,
-        "dictionary": dictionary,
+        "dictionary": None if args.model is None else _dictionary(Path(args.model), args.method),
         "random_state": args.seed,
         "n_jobs": args.threads,
     }
+
+
+def _dictionary(path: Path, method: str) -> NDArray[Any]:
+    """What a model file holds: atoms of patches, or filters."""
+    learner, _ = load_model_and_extra(path)
+    is_filters = isinstance(learner, ConvolutionalDictionaryLearning)
+    dictionary = _filters(learner, path) if is_filters else _patch_atoms(path)
+    kind = "convolutional" if is_filters else "patches"
+    if method not in ("auto", kind):
+        raise ValueError(f"--method {method}: {path} holds a dictionary for --method {kind}")
+    return dictionary
+
+
+def _filters(learner: ConvolutionalDictionaryLearning, path: Path) -> NDArray[Any]:
+    filters = learner.components_
+    if filters.ndim != 4 or filters.shape[1] != 1:
+        raise ValueError(
+            f"{path}: expected filters of gray pictures, of shape (n_filters, 1, height, width), got "
+            f"{filters.shape}"
+        )
+    return filters
 
 
 def _patch_atoms(path: Path) -> NDArray[Any]:

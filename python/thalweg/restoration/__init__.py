@@ -1,5 +1,6 @@
 """Pictures repaired: noise measured and removed, missing pixels filled."""
 
+from ._method import METHODS as METHODS
 from .denoising import denoise
 from .inpainting import inpaint
 from .noise import estimate_noise

@@ -40,15 +40,11 @@ class PatchOptions(NamedTuple):
 
 
 def patch_options(
-    dictionary: Any, patch_size: Any, n_components: Any, random_state: Any, n_jobs: Any
+    dictionary: Any, patch_size: int, n_components: int, seed: int, n_jobs: int | None
 ) -> PatchOptions:
-    """The arguments that denoising and inpainting share, checked."""
-    size = _check.whole_number(patch_size, "patch_size", minimum=2)
-    count = _check.whole_number(n_components, "n_components", minimum=1)
-    seed = _check.seed_number(random_state)
-    _check.thread_number(n_jobs)
+    """The options, with the dictionary checked."""
     if dictionary is None:
-        return PatchOptions(None, size, count, seed, n_jobs)
+        return PatchOptions(None, patch_size, n_components, seed, n_jobs)
     atoms = _check.float_array(dictionary, "dictionary", ndim=2, dtype=np.float32)
     size = isqrt(atoms.shape[1])
     if atoms.size == 0 or size < 2 or size**2 != atoms.shape[1]:

@@ -7,13 +7,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import _check
+from ._convolutional_denoising import denoise_planes as by_filters
 from ._images import channels_of, from_opponent, picture, picture_from, to_opponent
-from ._patch_denoising import denoise_planes
-from ._patches import patch_options
+from ._method import method_options
+from ._patch_denoising import denoise_planes as by_patches
+from ._patches import PatchOptions
 from ._progress import Callback, check_callback
 from .noise import estimate_noise
-
-METHODS = ("auto", "patches")
 
 
 def denoise(
@@ -23,15 +23,15 @@ def denoise(
     method: str = "auto",
     dictionary: Any = None,
     patch_size: int = 8,
-    n_components: int = 256,
+    n_components: int | None = None,
     random_state: Any = None,
     callback: Callback | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
     r"""Removes white Gaussian noise from a picture by sparse codes over a dictionary learnt from it.
 
-    Every patch x_i of the noisy picture, at every pixel, is brought to the fewest atoms that explain it to
-    the level of the noise,
+    **Patches.** Every patch x_i of the noisy picture, at every pixel, is brought to the fewest atoms that
+    explain it to the level of the noise,
 
     .. math:: \min \lVert z_i \rVert_0 \quad\text{with}\quad
               \lVert x_i - \bar x_i - z_i D \rVert_2^2 \le \sigma^2 \, (n - 1 + 1.2 \sqrt{2 (n - 1)}),
@@ -39,8 +39,19 @@ def denoise(
     by orthogonal matching pursuit; n = patch_size^2 and the mean of the patch is kept. Of patches of
     pure noise, seven in eight stay under the bound. Estimates overlap and are averaged, each weighted by one
     over the number of its parameters. D is learnt from random patches of the noisy picture, coded likewise
-    with 3 in the place of 1.2, from an overcomplete cosine dictionary on. In colour, brightness and two
-    opponent colours are treated so, each with a dictionary of its own.
+    with 3 in the place of 1.2, from an overcomplete cosine dictionary on.
+
+    **Convolutional.** The high frequencies y of the picture
+    (:func:`thalweg.preprocessing.split_frequencies`, weight 5; the low ones stay) are brought to the maps of
+
+    .. math:: \min_z \tfrac12 \lVert y - \textstyle\sum_k f_k * z_k \rVert^2
+              + 3.2\, \sigma \lVert z \rVert_1 \quad\text{with}\quad \lVert f_k \rVert_2 = 1
+
+    where a code of pure noise would have the deviation sigma. Half-way between what these maps give and the
+    least squares fit of their non-zeros lies the estimate; eight such, over dictionaries that are learnt from
+    eight random beginnings with 4 sigma, are averaged.
+
+    In colour, brightness and two opponent colours are treated so, each with dictionaries of its own.
 
     Parameters
     ----------
@@ -49,18 +60,22 @@ def denoise(
     sigma : float or None
         Standard deviation of the noise, in the units of the image, the same in all channels; 0 leaves the
         picture as it is. None takes `estimate_noise(image)`.
-    method : {"auto", "patches"}
-        "auto" stands for "patches".
-    dictionary : array-like of shape (n_atoms, patch_size^2) or None
-        Atoms for square patches of one channel less their means, of any norm, taken as they are; their size
-        then sets `patch_size` and `n_components`. None learns them from the image.
+    method : {"auto", "patches", "convolutional"}
+        "auto" is the method that `dictionary` is for, and "patches" where there is none, the better one by
+        measurement (see Notes).
+    dictionary : array-like or None
+        Of shape (n_atoms, patch_size^2), atoms for square patches of one channel less their means, of any
+        norm, taken as they are; or of shape (n_filters, 1, height, width), filters, which are brought to unit
+        norms, and then one estimate stands alone. Their size and number then set `patch_size` and
+        `n_components`. None learns from the image.
     patch_size : int
-        Side of a patch in pixels, at least 2. Images smaller than it are mirrored at their borders.
-    n_components : int
-        Number of atoms to learn.
+        Side of a patch, or of a filter, in pixels, at least 2. Images smaller than it are mirrored at their
+        borders.
+    n_components : int or None
+        Number of atoms, or of filters, to learn; None takes 256 atoms, or 16 filters.
     random_state : None, int, RandomState or Generator
-        Seed of the patches that the dictionary is learnt from. The same seed gives the same bits, whatever
-        the number of threads.
+        Seed of the patches that the dictionary is learnt from, or of the first filters. The same seed gives
+        the same bits, whatever the number of threads.
     callback : callable or None
         Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
@@ -70,12 +85,19 @@ def denoise(
     -------
     restored : ndarray of the shape of `image`
         Of its dtype where that is float32 or a kind of integer (rounded then, and kept in its range),
-        float64 otherwise. Patches are coded in float32, in units of sigma.
+        float64 otherwise. Coded is in float32, in units of sigma.
 
     Raises
     ------
     TypeError, ValueError
         Where an argument is of the wrong kind, shape or range, or the image is not finite.
+
+    Notes
+    -----
+    Mean PSNR on five photographs (gray, the middle 256 x 256 pixels or nearly, of scikit-learn's china and
+    flower and of scikit-image's camera, coins and astronaut), sigma = 25 gray levels: 20.2 dB as given,
+    28.26 dB by patches, 27.58 dB by convolutional codes. Patches win on each, by 0.35 to 0.81 dB, in a third
+    of the time.
 
     See Also
     --------
@@ -84,7 +106,8 @@ def denoise(
     References
     ----------
     M. Elad, M. Aharon, "Image denoising via sparse and redundant representations over learned dictionaries",
-    IEEE Transactions on Image Processing 15, 2006.
+    IEEE Transactions on Image Processing 15, 2006. D. Simon, M. Elad, "Rethinking the CSC model for natural
+    images", NeurIPS 2019: where plain convolutional codes fall short, and what averages bring.
 
     Examples
     --------
@@ -100,13 +123,16 @@ def denoise(
     channels = channels_of(given)
     if not _check.is_finite(channels):
         raise ValueError("image: every element must be finite, but it contains NaN or infinity")
-    _check.one_of(method, "method", METHODS)
+    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs)
     check_callback(callback)
-    options = patch_options(dictionary, patch_size, n_components, random_state, n_jobs)
     deviation = estimate_noise(given) if sigma is None else _check.real_number(sigma, "sigma", minimum=0.0)
     if deviation == 0:
         return picture_from(channels, given)
     planes = to_opponent(channels)
     offsets = planes.mean(axis=(1, 2), keepdims=True)
-    restored = denoise_planes((planes - offsets) / deviation, options, callback)
+    scaled = (planes - offsets) / deviation
+    if isinstance(options, PatchOptions):
+        restored = by_patches(scaled, options, callback)
+    else:
+        restored = by_filters(scaled, options, callback)
     return picture_from(from_opponent(restored * deviation + offsets), given)

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ._convolutional_inpainting import inpaint_planes as by_filters
 from ._images import channels_of, picture, picture_from
-from ._patch_inpainting import inpaint_planes
-from ._patches import patch_options
+from ._method import method_options
+from ._patch_inpainting import inpaint_planes as by_patches
+from ._patches import PatchOptions
 from ._progress import Callback, check_callback
 
-METHODS = ("auto", "patches")
+_PATCH_ITERATIONS, _FILTER_ITERATIONS = 12, 6
 
 
 def inpaint(
@@ -23,8 +25,8 @@ def inpaint(
     method: str = "auto",
     dictionary: Any = None,
     patch_size: int = 8,
-    n_components: int = 256,
-    max_iter: int = 12,
+    n_components: int | None = None,
+    max_iter: int | None = None,
     random_state: Any = None,
     callback: Callback | None = None,
     n_jobs: int | None = None,
@@ -35,8 +37,8 @@ def inpaint(
 
     .. math:: \min_u \sum (\Delta u)^2 \quad\text{with}\quad u = y \text{ where } m = 1.
 
-    Every iteration then brings all patches x_i that have a missing pixel, at every place, to the fewest atoms
-    within an error,
+    **Patches.** Every iteration then brings all patches x_i that have a missing pixel, at every place, to the
+    fewest atoms within an error,
 
     .. math:: \min \lVert z_i \rVert_0 \quad\text{with}\quad
               \lVert x_i - \bar x_i - z_i D \rVert_2^2 \le n\, \epsilon_t^2,
@@ -45,8 +47,19 @@ def inpaint(
     of its parameters, moves the missing pixels 1.9 times the way there (in the last iteration all of it
     once), and leaves those observed. The error falls geometrically, from 2 to 1/4 times that which the smooth
     fill makes on a tenth of the observed pixels, hidden from it. D is learnt on meanwhile from patches of the
-    picture as it stands, from an overcomplete cosine dictionary on. In colour, brightness and two opponent
-    colours are coded so, each with a dictionary of its own.
+    picture as it stands, from an overcomplete cosine dictionary on.
+
+    **Convolutional.** Every iteration brings the high frequencies h of the picture as it stands
+    (:func:`thalweg.preprocessing.split_frequencies`, weight 2; the low ones stay) to the maps of
+
+    .. math:: \min_z \tfrac12 \lVert M (h - \textstyle\sum_k f_k * z_k) \rVert^2
+              + \alpha_t \lVert z \rVert_1 \quad\text{with}\quad \lVert f_k \rVert_2 = 1
+
+    with M = 1 where a pixel is observed, and 0.3 where it is filled: codes hold on to what was filled before,
+    but not much. alpha falls geometrically from the error of the smooth fill to a tenth of it. The filters
+    are learnt on with the same M; four estimates, from as many random beginnings, are averaged.
+
+    In colour, brightness and two opponent colours are coded so, each with dictionaries of its own.
 
     Parameters
     ----------
@@ -54,21 +67,24 @@ def inpaint(
         Of any real kind and range; what is missing may be anything, NaN for one.
     mask : array-like of the shape of `image`, or of shape (height, width)
         1 or True where a pixel is observed, 0 or False where it is missing. Every channel needs one observed.
-    method : {"auto", "patches"}
-        "auto" stands for "patches".
-    dictionary : array-like of shape (n_atoms, patch_size^2) or None
-        Atoms for square patches of one channel less their means, of any norm, taken as they are; their size
-        then sets `patch_size` and `n_components`. None learns them from the image.
+    method : {"auto", "patches", "convolutional"}
+        "auto" is the method that `dictionary` is for, and "patches" where there is none, the better one by
+        measurement (see Notes).
+    dictionary : array-like or None
+        Of shape (n_atoms, patch_size^2), atoms for square patches of one channel less their means, of any
+        norm, taken as they are; or of shape (n_filters, 1, height, width), filters, which are brought to unit
+        norms, and then one estimate stands alone. Their size and number then set `patch_size` and
+        `n_components`. None learns from the image.
     patch_size : int
-        Side of a patch in pixels, at least 2. Holes wider than it keep the smooth fill inside. Images smaller
-        than it are mirrored at their borders.
-    n_components : int
-        Number of atoms to learn.
-    max_iter : int
-        Number of iterations; 0 returns the smooth fill.
+        Side of a patch, or of a filter, in pixels, at least 2. Holes wider than it keep the smooth fill
+        inside. Images smaller than it are mirrored at their borders.
+    n_components : int or None
+        Number of atoms, or of filters, to learn; None takes 256 atoms, or 16 filters.
+    max_iter : int or None
+        Number of iterations; 0 returns the smooth fill. None takes 12 with patches, 6 with filters.
     random_state : None, int, RandomState or Generator
-        Seed of the patches that the dictionary is learnt from and of the pixels hidden. The same seed gives
-        the same bits, whatever the number of threads.
+        Seed of the patches that the dictionary is learnt from, or of the first filters, and of the pixels
+        hidden. The same seed gives the same bits, whatever the number of threads.
     callback : callable or None
         Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
@@ -78,13 +94,20 @@ def inpaint(
     -------
     filled : ndarray of the shape of `image`
         Of its dtype where that is float32 or a kind of integer (rounded then, and kept in its range),
-        float64 otherwise. Observed pixels are those of `image`. Patches are coded in float32.
+        float64 otherwise. Observed pixels are those of `image`. Coded is in float32.
 
     Raises
     ------
     TypeError, ValueError
         Where an argument is of the wrong kind, shape or range, an observed pixel is not finite, or a channel
         has none.
+
+    Notes
+    -----
+    Mean PSNR on five photographs (gray, the middle 256 x 256 pixels or nearly, of scikit-learn's china and
+    flower and of scikit-image's camera, coins and astronaut), half of the pixels missing at random: 28.40 dB
+    by the smooth fill, 30.13 dB by patches, 29.44 dB by convolutional codes. Patches win on each, by 0.38 to
+    1.31 dB, in half of the time.
 
     References
     ----------
@@ -110,12 +133,16 @@ def inpaint(
     observed = _observed(mask, channels.shape)
     if not np.isfinite(channels[observed]).all():
         raise ValueError("image: every observed pixel must be finite, but one is NaN or infinite")
-    _check.one_of(method, "method", METHODS)
+    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs)
     check_callback(callback)
-    n_iter = _check.whole_number(max_iter, "max_iter")
-    options = patch_options(dictionary, patch_size, n_components, random_state, n_jobs)
+    default = _PATCH_ITERATIONS if isinstance(options, PatchOptions) else _FILTER_ITERATIONS
+    n_iter = default if max_iter is None else _check.whole_number(max_iter, "max_iter")
     known = np.where(observed, channels, 0.0)
-    return picture_from(inpaint_planes(known, observed, n_iter, options, callback), given)
+    if isinstance(options, PatchOptions):
+        filled = by_patches(known, observed, n_iter, options, callback)
+    else:
+        filled = by_filters(known, observed, n_iter, options, callback)
+    return picture_from(filled, given)
 
 
 def _observed(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
