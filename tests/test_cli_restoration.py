@@ -137,7 +137,7 @@ def test_the_cameras_orientation_is_applied() -> None:
 
 @pytest.mark.parametrize("form", ["bilevel", "gray", "palette", "deep", "colour", "alpha"])
 def test_masks_of_every_form(form: str) -> None:
-    white = np.where(HOLES, 200, 60).astype(np.uint8)
+    white = np.where(HOLES, np.where(np.arange(SHAPE[1]) % 2, 255, 40), 25).astype(np.uint8)
     if form == "deep":
         save(white.astype(np.uint16) * 257, "m.png")
     elif form == "alpha":  # white paint on a layer that is transparent, and white, elsewhere

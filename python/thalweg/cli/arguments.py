@@ -358,8 +358,8 @@ def _add_inpaint(commands: Any) -> None:
     p.add_argument(
         "--mask",
         required=True,
-        help="picture of IMAGE's size, white where a pixel is missing, black where it is kept; of gray, "
-        "brighter than half is white, and transparent is black",
+        help="picture of IMAGE's size, white where a pixel is missing, black where it is kept; gray, "
+        "as the soft edge of a brush, counts as white from an eighth on, and transparent as black",
     )
     p.set_defaults(run=inpaint)
 

@@ -77,13 +77,16 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Where a mask is brighter than half; transparent is as black."""
+    """Where a mask is white, or gray as the soft edge of a brush; transparent is as black.
+
+    A JPEG's black is not quite black: an eighth of white is still black.
+    """
     picture = read_picture(path)
     value = picture.unit()
     gray = value if value.ndim == 2 else value @ np.array([0.299, 0.587, 0.114])
     if picture.alpha is not None:
         gray = gray * (picture.alpha / float(picture.white))
-    return np.asarray(gray > 0.5)
+    return np.asarray(gray > 1 / 8)
 
 
 def picture_png(picture: Picture) -> bytes:
