@@ -20,6 +20,7 @@ from sporco.signal import tikhonov_filter
 import common
 import sporco_csc
 import torch_csc
+from thalweg.inference.csc import ConvolutionalLassoSolver
 
 SIZES = {"8x8": (32, 8), "12x12": (64, 12)}  # number of filters, their width
 LEARNING_CROP, LEARNING_ITERATIONS, LEARNING_ALPHA = 128, 100, 0.1
@@ -162,12 +163,16 @@ def signal() -> tuple[np.ndarray, np.ndarray]:
 
 def _alpha_for_density(problem: Problem, share: float) -> float:
     """The alpha, whatever the one in `problem`, at which this share of the codes is not zero."""
+    image, bank = problem.image.astype(np.float32), problem.filters.astype(np.float32)
+    coder = ConvolutionalLassoSolver(
+        bank, boundary=problem.boundary, positive=problem.positive, tol=3e-3, max_iter=10_000
+    )
     high = float(np.abs(problem.correlation(problem.image)).max())
-    low, codes = high * 1e-4, None
+    low, maps = high * 1e-4, None
     alpha = 0.1 * high
     for _ in range(30):
-        codes, _ = torch_csc.to_gap(replace(problem, alpha=alpha), 1e-3, np.float32, init=codes)
-        found = np.count_nonzero(codes) / codes.size
+        maps, _ = coder.encode(image, alpha, init=maps)
+        found = maps.density
         if abs(found / share - 1) < 0.02:
             return float(np.float32(alpha))
         low, high = (alpha, high) if found > share else (low, alpha)
