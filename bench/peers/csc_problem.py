@@ -165,14 +165,12 @@ def _alpha_for_density(problem: Problem, share: float) -> float:
     """The alpha, whatever the one in `problem`, at which this share of the codes is not zero."""
     image, bank = problem.image.astype(np.float32), problem.filters.astype(np.float32)
     coder = ConvolutionalLassoSolver(
-        bank, boundary=problem.boundary, positive=problem.positive, tol=3e-3, max_iter=10_000
+        bank, boundary=problem.boundary, positive=problem.positive, tol=3e-4, max_iter=10_000
     )
     high = float(np.abs(problem.correlation(problem.image)).max())
-    low, maps = high * 1e-4, None
-    alpha = 0.1 * high
+    low, alpha = high * 1e-4, 0.1 * high
     for _ in range(30):
-        maps, _ = coder.encode(image, alpha, init=maps)
-        found = maps.density
+        found = coder.encode(image, alpha)[0].density
         if abs(found / share - 1) < 0.02:
             return float(np.float32(alpha))
         low, high = (alpha, high) if found > share else (low, alpha)

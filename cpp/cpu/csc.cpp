@@ -16,7 +16,7 @@ namespace {
 using namespace cpu;
 
 constexpr int descent_sweeps = 5;
-constexpr int support_iterations = 10;
+constexpr int support_iterations = 5;
 
 template <class T>
 std::vector<T> squared_norms(const ConvShape& shape, const T* filters) {
