@@ -408,11 +408,50 @@ def test_dead_filters_are_born_again(mode: str, capsys: Any) -> None:
     images = planted()
     start = filters_of((4, 1, 5, 5))
     start[2:] *= 1e-9  # no correlation reaches alpha
-    model = learner(dict_init=start, max_iter=1, verbose=True, **MODES[mode]).fit(images)
-    assert " 2 reborn" in capsys.readouterr().out.splitlines()[0]
+    n_steps = {"batch": 1, "online": 10}[mode]
+    model = learner(dict_init=start, verbose=True, **MODES[mode])
+    model.set_params(max_iter=n_steps if mode == "batch" else n_steps // 2).fit(images)
+    n_reborn = [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert n_reborn == ["0 reborn"] * (n_steps - 1) + ["2 reborn"]
     assert_allclose(np.sqrt((model.components_[2:] ** 2).sum(axis=(1, 2, 3))), 1, rtol=0.2)
     model = learner(dict_init=start, max_iter=10, **MODES[mode]).fit(images)
     assert (np.abs(model.transform(images)).sum(axis=(0, 2, 3)) > 0).all()
+
+
+def test_online_filters_that_were_used_once_are_born_again(tmp_path: Path) -> None:
+    """Sums fade and never reach zero; the old filter's leave with it; a saved model remembers the wait."""
+    images, start = np.zeros((4, 2, 28, 30)), np.zeros((4, 2, 5, 5))
+    images[:2, 0], images[2:, 1] = planted(2), planted(2, seed=1)
+    start[:2, 0] = start[2:, 1] = filters_of((2, 5, 5))
+    model = learner(dict_init=start).partial_fit(images)
+    assert_array_equal(model._idle, 0)
+    for _ in range(9):
+        model.partial_fit(images[:2])
+    assert_array_equal(model._idle, [0, 0, 9, 9])
+    assert (np.abs(model._A[2:, 2:]).max(axis=(1, 2, 3)) > 0).all()
+    assert not model.components_[2:, 0].any()
+    save_model(model, tmp_path / "m")
+    loaded = load_model(tmp_path / "m")
+    for each in (loaded, model):
+        each.partial_fit(images[:2])
+        assert_array_equal(each._idle, 0)
+        assert not any(sums.any() for sums in (each._A[2:], each._A[:, 2:], each._B[2:]))
+        assert all(sums.any() for sums in (each._A[:2, :2], each._B[:2]))
+        assert_allclose(np.sqrt((each.components_[2:, 0] ** 2).sum(axis=(1, 2))), 1)
+    assert state(loaded) == state(model)
+    assert (np.abs(model.transform(images[:2])).sum(axis=(0, 2, 3)) > 0).all()
+
+
+def test_online_a_filter_that_few_images_need_is_not_thrown_away(capsys: Any) -> None:
+    """One image of sixteen uses it: a pass is waited for."""
+    one, rare = np.zeros((2, 12, 12))
+    one[3:8, 3:8], rare[4:9, 4:9] = 1.0, np.eye(5)
+    start = np.stack([one[3:8, 3:8] / 5, rare[4:9, 4:9] / np.sqrt(5)])[:, None]
+    images = np.stack([one] * 15 + [rare])
+    arguments = {"n_components": 2, "dict_init": start, "boundary": "full", "batch_size": 1, "alpha": 1.5}
+    model = learner(**arguments, max_iter=2, shuffle=False, verbose=True).fit(images)
+    assert capsys.readouterr().out.count(" 0 reborn") == 32
+    assert np.vdot(model.components_[1], start[1]) > 0.99
 
 
 @each_mode
@@ -421,7 +460,7 @@ def test_filters_born_again_keep_to_the_constraints(mode: str, positive_code: bo
     """Of images < 0 patches turned round are filters >= 0, unless codes must be positive too."""
     start = 1e-9 * np.abs(filters_of((4, 1, 5, 5)))
     arguments = {"dict_init": start, "positive_dict": True, "positive_code": positive_code, **MODES[mode]}
-    model = learner(max_iter=3, **arguments).fit(-np.abs(planted()))
+    model = learner(max_iter=3 if mode == "batch" else 6, **arguments).fit(-np.abs(planted()))
     if positive_code:
         assert_array_equal(model.components_, start)
     else:
@@ -436,7 +475,8 @@ def test_more_dead_filters_than_patches_with_an_error(mode: str) -> None:
     images = np.zeros((2, 30, 30))
     images[0, 3, 4] = 1e-3
     start = 0.9 * filters_of((8, 1, 5, 5))
-    model = learner(n_components=8, dict_init=start, alpha=1.0, max_iter=3, **MODES[mode]).fit(images)
+    model = learner(n_components=8, dict_init=start, alpha=1.0, **MODES[mode])
+    model.set_params(max_iter=3 if mode == "batch" else 10).fit(images)
     assert np.isfinite(model.components_).all()
     assert_array_equal(model.components_[1:], start[1:])
     assert np.count_nonzero(model.components_[0]) == 1

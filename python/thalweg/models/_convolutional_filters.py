@@ -45,16 +45,11 @@ class FilterStatistics:
     """The error of coded images as a quadratic form of the filters, 1/2 <f, A f> - <B, f>."""
 
     def __init__(self, A: NDArray[np.float64], B: NDArray[np.float64]) -> None:
-        self._usage = A[np.arange(len(A)), np.arange(len(A)), A.shape[2] // 2, A.shape[3] // 2]
         self._B = B
         self._sizes = [next_fast_len(3 * n - 2, real=True) for n in B.shape[2:]]
         spectrum = rfft2(A, s=self._sizes)
         # One matrix of filters by filters a frequency.
         self._spectrum = np.ascontiguousarray(spectrum.transpose(2, 3, 0, 1))
-
-    def unused(self) -> NDArray[np.bool_]:
-        """Which filters no code has used."""
-        return np.asarray(self._usage == 0)
 
     def gradient(self, filters: NDArray[np.float64]) -> NDArray[np.float64]:
         """A f - B, by the discrete Fourier transform."""

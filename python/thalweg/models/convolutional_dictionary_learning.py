@@ -31,6 +31,10 @@ from ._convolutional_filters import (
 from ._images import Layout, as_images
 from ._learning import require_finite_step, unchanged_by_errors
 
+# Online, the fewest steps without a code after which a filter is dead: a batch may be one image, and a good
+# filter is missing from many an image. `fit` waits for a whole pass too, which shows all images.
+_PATIENCE = 10
+
 
 class _Coded(NamedTuple):
     images: list[FloatArray]
@@ -64,7 +68,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     codes on, and then makes `filter_steps` steps of projected descent on the filters; the objective never
     rises by more than what `coding_tol` grants. With a `batch_size` learning is online: the codes of a batch
     enter sums that make the error a quadratic form of the filters, older batches fading, so that images need
-    not fit into memory. A filter that no code uses is born again from a patch that is explained worst.
+    not fit into memory. A filter that no code uses, online for 10 steps and a whole pass of `fit`, is born
+    again from a patch that is explained worst.
 
     Remove low frequencies first (:func:`thalweg.preprocessing.split_frequencies`): sparse codes of filters
     this small have no use for them.
@@ -166,6 +171,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     _maps: list[SparseMaps]  # of the training images, for `resume`
     _A: NDArray[np.float64]
     _B: NDArray[np.float64]
+    _idle: NDArray[np.int64]  # online, steps since a code last used each filter
 
     def __init__(
         self,
@@ -341,7 +347,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             filters, step = self._descend(coded)
             reborn = self._reborn(filters, coded, ~coded.used(len(filters)))
             self._commit(filters, coded, n_iter_=self.n_steps_ + 1, _maps=coded.maps, _step=step)
-            self._tell(coded, reborn)
+            self._tell(coded, len(reborn))
             infos = coded.infos
         return infos
 
@@ -357,10 +363,11 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
                 order = _rng.permutation(self._seed, _rng.STREAM_BATCH_ORDER, epoch, n)
             rows = order[place * size : (place + 1) * size]
             images, _, _ = self._fetch(X, rows, None, self.components_.dtype)
-            infos = self._online_step(images, n_iter_=epoch + 1).infos
+            patience = max(_PATIENCE, steps_per_pass)
+            infos = self._online_step(images, patience, n_iter_=epoch + 1).infos
         return infos
 
-    def _online_step(self, images: list[FloatArray], **more: Any) -> _Coded:
+    def _online_step(self, images: list[FloatArray], patience: int = _PATIENCE, **more: Any) -> _Coded:
         """Codes of a batch, statistics, filters."""
         coded = self._code(images, [None] * len(images), None)
         t = self.n_steps_ + 1
@@ -380,9 +387,12 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             n_steps=self.filter_steps,
             step=self._step,
         )
-        reborn = self._reborn(filters, coded, statistics.unused())
-        self._commit(filters, coded, _A=A, _B=B, _step=step, **more)
-        self._tell(coded, reborn)
+        idle = np.where(coded.used(K), 0, self._idle + 1)
+        reborn = self._reborn(filters, coded, idle >= patience)
+        # What the sums say of a filter that died is not true of the one that takes its place.
+        A[reborn], A[:, reborn], B[reborn], idle[reborn] = 0.0, 0.0, 0.0, 0
+        self._commit(filters, coded, _A=A, _B=B, _idle=idle, _step=step, **more)
+        self._tell(coded, len(reborn))
         return coded
 
     def _code(
@@ -410,12 +420,12 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             filters.astype(np.float64), gradient, self._project, n_steps=self.filter_steps, step=self._step
         )
 
-    def _reborn(self, filters: NDArray[np.float64], coded: _Coded, dead: NDArray[np.bool_]) -> int:
-        """Puts the worst-explained patches in the place of dead filters; how many."""
+    def _reborn(self, filters: NDArray[np.float64], coded: _Coded, dead: NDArray[np.bool_]) -> list[int]:
+        """Puts the worst-explained patches in the place of dead filters; of which ones."""
         places = np.flatnonzero(dead)
+        reborn: list[int] = []
         if places.size == 0:
-            return 0
-        n_reborn = 0
+            return reborn
         patches = worst_patches(self._residuals(coded), filters.shape, places.size)
         for k, patch in zip(places, patches, strict=False):
             # Codes of either sign take a patch or its negative: what `positive_dict` keeps more of.
@@ -424,8 +434,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             born = self._project(patch[None])[0]
             if born.any():
                 filters[k] = born
-                n_reborn += 1
-        return n_reborn
+                reborn.append(int(k))
+        return reborn
 
     def _residuals(self, coded: _Coded) -> list[FloatArray]:
         solver = self._coding_solver()
@@ -546,6 +556,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             _maps=[],
             _A=np.zeros(0),  # online it has its shape with the first step
             _B=np.zeros(0),
+            _idle=np.zeros(self.n_components, np.int64),
         )
 
     # --- what the base class and files ask for
@@ -564,16 +575,14 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
 
     def _get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         check_is_fitted(self, "components_")
-        tensors = {name: getattr(self, name) for name in ("components_", "error_", "gap_", "_A", "_B")}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         for i, maps in enumerate(self._maps):
             tensors[f"maps_{i}_index"], tensors[f"maps_{i}_value"] = maps.index, maps.value
         values = {name: getattr(self, name) for name in _VALUES}
         return tensors, {**values, "map_shapes": [list(maps.shape) for maps in self._maps]}
 
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
-        state: dict[str, Any] = {
-            name: np.array(tensors[name]) for name in ("components_", "error_", "gap_", "_A", "_B")
-        }
+        state: dict[str, Any] = {name: np.array(tensors[name]) for name in _TENSORS}
         state["_maps"] = [
             SparseMaps(
                 (int(shape[0]), int(shape[1]), int(shape[2])),
@@ -592,4 +601,5 @@ def _number_of(X: Any) -> int:
         raise TypeError(f"X: expected an array or a list of images, got {type(X).__name__}") from None
 
 
+_TENSORS = ("components_", "error_", "gap_", "_A", "_B", "_idle")
 _VALUES = ("n_iter_", "n_steps_", "_n_images", "_seed", "_step")
