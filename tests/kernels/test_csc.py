@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -340,6 +342,24 @@ def test_step_size_is_safe_and_tight(taps, channels):
     largest = np.linalg.eigvalsh(power)[..., -1].max()
     assert largest <= lipschitz_bound(f) * (1 + 1e-12)
     assert lipschitz_bound(f) <= 1.12 * largest
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (5, 2, 4, 3), (3, 3, 1, 4), (2, 3, 4, 1), (1, 4, 1, 1)])
+def test_lipschitz_bound_is_that_of_the_whole_grid_of_frequencies(shape):
+    f = np.random.default_rng(7).normal(size=shape)
+    spectrum = np.fft.fft2(f, s=[1 if n == 1 else 16 * n for n in shape[2:]])
+    power = np.einsum("kcuv,kduv->uvcd", spectrum, spectrum.conj())
+    between = np.prod([1.0 if n == 1 else np.cos(np.pi / 16) for n in shape[2:]])
+    assert lipschitz_bound(f) == pytest.approx(np.linalg.eigvalsh(power).max() / between, rel=1e-12)
+
+
+def test_lipschitz_bound_of_many_channels_takes_little_memory():
+    f = np.random.default_rng(8).normal(size=(2, 64, 16, 16))
+    tracemalloc.start()
+    lipschitz_bound(f)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * f.nbytes
 
 
 # --- determinism

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from thalweg import _check
 from thalweg._check import FloatArray
 from thalweg._native import cpu as _cpu
+from thalweg.ops.conv import NATIVE_BOUNDARIES
 
-BOUNDARIES = ("valid", "same", "full", "circular")
+BOUNDARIES = tuple(NATIVE_BOUNDARIES)
 SOLVERS = ("auto", "active_set", "fista")
 
-_BOUNDARIES = {name: getattr(_cpu.Boundary, name) for name in BOUNDARIES}
+_FINENESS = 16  # of the grid of frequencies, even
+_BLOCK_ELEMENTS = 2**20  # of the matrices whose eigenvalues are taken at once
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class ConvolutionalLassoSolver:
             weights,
             self.filters,
             alpha_of_filters(alpha, self.filters),
-            _BOUNDARIES[self.boundary],
+            NATIVE_BOUNDARIES[self.boundary],
             self.positive,
         )
         if self.solver == "fista":
@@ -244,7 +247,7 @@ class ConvolutionalLassoSolver:
             weights,
             self.filters,
             alpha_of_filters(alpha, self.filters),
-            _BOUNDARIES[self.boundary],
+            NATIVE_BOUNDARIES[self.boundary],
             self.positive,
         )
         return self._info(_cpu.csc_certify(*problem, start.index, start.value, self.n_threads))
@@ -254,7 +257,7 @@ class ConvolutionalLassoSolver:
         self._check_size(size, "size")
         start = self._checked(maps, self.code_shape(*size), "maps")
         image = np.empty((self.filters.shape[1], *size), self.dtype)
-        boundary = _BOUNDARIES[self.boundary]
+        boundary = NATIVE_BOUNDARIES[self.boundary]
         _cpu.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
         return image
 
@@ -270,7 +273,7 @@ class ConvolutionalLassoSolver:
             weights,
             self.filters,
             np.ones(len(self.filters), self.dtype),
-            _BOUNDARIES[self.boundary],
+            NATIVE_BOUNDARIES[self.boundary],
             start.index,
             start.value,
             gradient,
@@ -303,7 +306,7 @@ class ConvolutionalLassoSolver:
             pixels,
             self.filters,
             np.ones(len(self.filters), self.dtype),
-            _BOUNDARIES[self.boundary],
+            NATIVE_BOUNDARIES[self.boundary],
             start.index,
             start.value,
             A.reshape(-1),
@@ -418,16 +421,48 @@ def lipschitz_bound(filters: FloatArray) -> float:
     :math:`\sup_\omega \lVert \sum_k \hat f_k(\omega) \hat f_k(\omega)^H \rVert` over a grid of frequencies 16
     times as fine as the filters; between its points the sum, a trigonometric polynomial, is at most
     :math:`1/\cos^2(\pi/16)` times greater (for a direction in which filters have one pixel, not at all).
+    Takes memory for a few copies of the filters.
     """
-    channels, *sizes = filters.shape[1:]
-    grid = [1 if n == 1 else 16 * n for n in sizes]
-    power: Any = 0.0
-    for f in filters.astype(np.float64):  # one after the other: large filters have large spectra
-        spectrum = np.fft.rfft2(f, s=grid)
-        power = power + np.einsum("cuv,duv->uvcd", spectrum, spectrum.conj())
-    largest = float(np.linalg.eigvalsh(power)[..., -1].max()) if channels > 1 else float(power.real.max())
-    between = np.prod([1.0 if n == 1 else np.cos(np.pi / 16) for n in sizes])
+    n_filters, channels, *sizes = filters.shape
+    # The sum and the filters' Gram matrix have the same largest eigenvalue: the smaller of both is taken.
+    spatial = filters.astype(np.float64).swapaxes(0, 1) if n_filters < channels else filters
+    largest = max(_largest_eigenvalue(block) for block in _spectra(spatial))
+    between = np.prod([1.0 if n == 1 else np.cos(np.pi / _FINENESS) for n in sizes])
     return largest / float(between)
+
+
+def _spectra(filters: FloatArray) -> Iterator[NDArray[np.complex128]]:
+    """Fourier transforms of the filters at every frequency of a fine grid, up to the sign.
+
+    Blocks (height * width, n_filters, channels), of the filters' own size: the frequencies that lie a given
+    shift beyond those of the filters, which are a transform of the modulated filters.
+    """
+    height, width = filters.shape[2:]
+    for column in range(1 if width == 1 else _FINENESS // 2 + 1):  # the others are conjugates of these
+        for row in range(1 if height == 1 else _FINENESS):
+            modulated = filters * np.outer(_wave(row, height), _wave(column, width))
+            spectrum = np.fft.fft2(modulated)
+            yield spectrum.reshape(*spectrum.shape[:2], -1).transpose(2, 0, 1)
+
+
+def _wave(shift: int, size: int) -> NDArray[np.complex128]:
+    """A wave of `shift` periods along `_FINENESS` times `size` pixels, on the first `size` of them."""
+    wave: NDArray[np.complex128] = np.exp(-2j * np.pi * shift * np.arange(size) / (_FINENESS * size))
+    return wave
+
+
+def _largest_eigenvalue(spectra: NDArray[np.complex128]) -> float:
+    """That of sum_k f_k f_k^H over all the frequencies of (frequencies, k, size of f_k)."""
+    size = spectra.shape[2]
+    if size == 1:
+        return float((spectra.real**2 + spectra.imag**2).sum(axis=1).max())
+    step = max(1, _BLOCK_ELEMENTS // size**2)
+    largest = 0.0
+    for first in range(0, len(spectra), step):
+        block = spectra[first : first + step]
+        power = block.transpose(0, 2, 1) @ block.conj()
+        largest = max(largest, float(np.linalg.eigvalsh(power)[:, -1].max()))
+    return largest
 
 
 def warn_unconverged(infos: list[CscInfo], tol: float, stacklevel: int) -> None:

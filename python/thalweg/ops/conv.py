@@ -32,7 +32,7 @@ from thalweg._native import cpu as _cpu
 
 __all__ = ["convolve", "correlate", "filter_gradient"]
 
-_BOUNDARIES = {
+NATIVE_BOUNDARIES = {
     "valid": _cpu.Boundary.valid,
     "same": _cpu.Boundary.same,
     "full": _cpu.Boundary.full,
@@ -159,13 +159,13 @@ def correlate(
     >>> ops.correlate(X, [[[1.0, 10.0]]], boundary="full")
     array([[[21., 42.]]])
     """
-    kind = _check.one_of(boundary, "boundary", tuple(_BOUNDARIES))
+    kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
     images = _batch(X, "X", "channels")
     bank = _filters(filters, images, "X", 1, "channel(s)")
     sizes = _code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
     codes = np.empty((len(images), len(bank), *sizes), images.dtype)
     threads = _check.thread_number(n_jobs)
-    _cpu.correlate(_image(images), _image(bank), _image(codes), _BOUNDARIES[kind], threads)
+    _cpu.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
     return codes
 
 
@@ -213,13 +213,13 @@ def convolve(
     >>> ops.convolve(Z, [[[3.0, 4.0]]])
     array([[[4., 0., 6.]]])
     """
-    kind = _check.one_of(boundary, "boundary", tuple(_BOUNDARIES))
+    kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
     codes = _batch(Z, "Z", "n_filters")
     bank = _filters(filters, codes, "Z", 0, "filter(s)")
     sizes = _image_sizes(codes.shape[2:], bank.shape[2:], kind)
     images = np.empty((len(codes), bank.shape[1], *sizes), codes.dtype)
     threads = _check.thread_number(n_jobs)
-    _cpu.convolve(_image(codes), _image(bank), _image(images), _BOUNDARIES[kind], threads)
+    _cpu.convolve(_image(codes), _image(bank), _image(images), NATIVE_BOUNDARIES[kind], threads)
     return images
 
 
@@ -272,7 +272,7 @@ def filter_gradient(
     >>> ops.filter_gradient(Z, X, 2, boundary="full")
     array([[[ 6., 10.]]])
     """
-    kind = _check.one_of(boundary, "boundary", tuple(_BOUNDARIES))
+    kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
     codes = _batch(Z, "Z", "n_filters")
     images = _batch(X, "X", "channels", codes.ndim, codes.dtype)
     taps = _filter_sizes(filter_shape, codes.ndim - 2)
@@ -284,5 +284,5 @@ def filter_gradient(
         )
     gradient = np.empty((codes.shape[1], images.shape[1], *taps), codes.dtype)
     threads = _check.thread_number(n_jobs)
-    _cpu.filter_gradient(_image(codes), _image(images), _image(gradient), _BOUNDARIES[kind], threads)
+    _cpu.filter_gradient(_image(codes), _image(images), _image(gradient), NATIVE_BOUNDARIES[kind], threads)
     return gradient
