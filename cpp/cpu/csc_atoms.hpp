@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <tuple>
 #include <vector>
 
@@ -30,6 +31,9 @@ inline constexpr Index atom_operations = 8;
 template <class T>
 using TileAtoms = std::vector<std::vector<Atom<T>>>;
 
+// Elements of serial loops between two looks for Ctrl-C.
+inline constexpr Index poll_every = 1 << 16;
+
 // Calls visit(filter, y, x, value) for every element of sparse maps.
 template <class T, class Visit>
 void for_each_element(const ConvShape& shape, SparseMapsView<T> maps, Visit&& visit) {
@@ -37,6 +41,7 @@ void for_each_element(const ConvShape& shape, SparseMapsView<T> maps, Visit&& vi
   const Index positions = shape.code_height() * cols;
   std::int64_t before = -1;
   for (Index i = 0; i < maps.count; ++i) {
+    if (i % poll_every == 0) poll_interrupt();
     const std::int64_t index = maps.index[i];
     require(index > before && index < shape.filters * positions, "codes: expected increasing indices below ",
             shape.filters * positions, ", got ", index, " after ", before);
@@ -57,22 +62,29 @@ TileAtoms<T> atoms_by_tile(const ConvShape& shape, const Tiling& tiling, SparseM
   return atoms;
 }
 
+// Sorted by counting: tiles come from left to right, and so do the atoms of a row in a tile.
 template <class T>
 SparseMaps<T> maps_from(const ConvShape& shape, const TileAtoms<T>& atoms) {
+  const Index rows = shape.code_height();
   const Index cols = shape.code_width();
-  const Index positions = shape.code_height() * cols;
-  std::vector<std::pair<std::int64_t, T>> elements;
-  for (const auto& of_tile : atoms)
-    for (const auto& a : of_tile)
-      if (a.value != T(0)) elements.emplace_back(a.filter * positions + a.y * cols + a.x, a.value);
-  std::sort(elements.begin(), elements.end());
+  const auto for_each = [&](auto&& visit) {
+    for (const auto& of_tile : atoms) {
+      poll_interrupt();
+      for (const auto& a : of_tile)
+        if (a.value != T(0)) visit(a, static_cast<std::size_t>(a.filter * rows + a.y));
+    }
+  };
+  std::vector<std::size_t> next(static_cast<std::size_t>(shape.filters * rows) + 1, 0);
+  for_each([&](const Atom<T>&, std::size_t row) { ++next[row + 1]; });
+  std::partial_sum(next.begin(), next.end(), next.begin());
   SparseMaps<T> maps;
-  maps.index.reserve(elements.size());
-  maps.value.reserve(elements.size());
-  for (const auto& [index, value] : elements) {
-    maps.index.push_back(index);
-    maps.value.push_back(value);
-  }
+  maps.index.resize(next.back());
+  maps.value.resize(next.back());
+  for_each([&](const Atom<T>& a, std::size_t row) {
+    const std::size_t at = next[row]++;
+    maps.index[at] = static_cast<std::int64_t>(row) * cols + a.x;
+    maps.value[at] = a.value;
+  });
   return maps;
 }
 

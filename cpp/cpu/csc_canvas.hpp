@@ -164,34 +164,20 @@ class Tiling {
     Index n_colors = 0;
     std::vector<Index> colors;
 
-    // `reach`: pixels that an atom covers; `touched`: with those that its padding touches.
+    // `reach`: pixels that an atom covers; `touched`: with those that its padding touches. Colours come round
+    // every `apart` tiles; around a circle the last tiles have colours of their own.
     Axis(Index length, Index most, Index reach, Index touched, bool circular)
         : size(circular ? std::max<Index>(1, std::min(most, length - reach + 1)) : most) {
       const Index n = block_count(length, size);
-      const Index near = block_count(touched, size);  // tiles further apart have no pixel in common
-      for (Index i = 0; i < n; ++i) {
-        std::vector<bool> taken(static_cast<std::size_t>(n_colors + 1), false);
-        const auto avoid = [&](Index first, Index end) {
-          for (Index j = first; j < end; ++j)
-            if (meet(i, j, length, touched, circular))
-              taken[static_cast<std::size_t>(colors[static_cast<std::size_t>(j)])] = true;
-        };
-        avoid(std::max<Index>(0, i - near), i);
-        if (circular) avoid(0, std::min(i, near));
-        const auto free = static_cast<Index>(std::find(taken.begin(), taken.end(), false) - taken.begin());
-        colors.push_back(free);
-        n_colors = std::max(n_colors, free + 1);
-      }
+      const Index apart = block_count(touched - 1, size) + 1;
+      const bool last_is_short = length % size != 0;
+      const Index regular = circular ? (last_is_short ? n - 1 : n) / apart * apart : n;
+      const Index regular_colors = std::min(apart, regular);
+      for (Index i = 0; i < n; ++i) colors.push_back(i < regular ? i % apart : regular_colors + i - regular);
+      n_colors = regular_colors + n - regular;
     }
 
     [[nodiscard]] Index count() const { return static_cast<Index>(colors.size()); }
-
-    // Whether tiles j < i touch a common pixel.
-    [[nodiscard]] bool meet(Index i, Index j, Index length, Index touched, bool circular) const {
-      const Index end_j = std::min((j + 1) * size, length) + touched - 1;
-      const Index end_i = std::min((i + 1) * size, length) + touched - 1;
-      return i * size < end_j || (circular && end_i - length > j * size);
-    }
   };
 
   std::vector<Tile> tiles_;

@@ -19,11 +19,12 @@ constexpr Index check_every = 10;
 template <class T>
 SparseMaps<T> non_zeros(const T* codes, Index size) {
   SparseMaps<T> maps;
-  for (Index i = 0; i < size; ++i)
-    if (codes[i] != T(0)) {
-      maps.index.push_back(i);
-      maps.value.push_back(codes[i]);
-    }
+  for (Index i = 0; i < size; ++i) {
+    if (i % poll_every == 0) poll_interrupt();
+    if (codes[i] == T(0)) continue;
+    maps.index.push_back(i);
+    maps.value.push_back(codes[i]);
+  }
   return maps;
 }
 
@@ -46,7 +47,7 @@ class Fista {
         step_(static_cast<T>(1 / lipschitz)),
         turns_(static_cast<std::size_t>(layout_.code_rows)) {
     for (Index k = 0; k < problem.shape.filters; ++k) thresholds_.push_back(step_ * problem.alpha[k]);
-    std::copy_n(codes_, size_, point_.data());
+    begin_at_codes();
   }
 
   void solve(CscReport& report) {
@@ -62,26 +63,32 @@ class Fista {
       const bool turned = advance(static_cast<T>((momentum - 1) / next));
       momentum = next;
       if (turned) {
-        std::copy_n(codes_, size_, point_.data());
+        begin_at_codes();
         momentum = 1;
       }
     }
   }
 
  private:
+  void begin_at_codes() {
+    parallel_for(block_count(size_, poll_every), options_.n_jobs, [&](Index block, int) {
+      const Index first = block * poll_every;
+      std::copy_n(codes_ + first, std::min(poll_every, size_ - first), point_.data() + first);
+    });
+  }
+
   // residual_ = w (y - f * point), extended.
   void take_residual() {
     const auto& s = problem_.shape;
     convolve(s, point_.data(), problem_.filters, synthesis_.data(), options_.n_jobs);
-    for (Index c = 0; c < s.channels; ++c)
-      for (Index i = 0; i < s.height; ++i) {
-        const Index first = (c * s.height + i) * s.width;
-        T* r = residual_.image_row(c, i);
-        for (Index x = 0; x < s.width; ++x) r[x] = problem_.image[first + x] - synthesis_[first + x];
-        if (problem_.weights == nullptr) continue;
-        for (Index x = 0; x < s.width; ++x)  // an unobserved pixel may hold anything
-          r[x] = problem_.weights[first + x] > T(0) ? problem_.weights[first + x] * r[x] : T(0);
-      }
+    parallel_for(s.channels * s.height, options_.n_jobs, [&](Index row, int) {
+      const Index first = row * s.width;
+      T* r = residual_.image_row(row / s.height, row % s.height);
+      for (Index x = 0; x < s.width; ++x) r[x] = problem_.image[first + x] - synthesis_[first + x];
+      if (problem_.weights == nullptr) return;
+      for (Index x = 0; x < s.width; ++x)  // an unobserved pixel may hold anything
+        r[x] = problem_.weights[first + x] > T(0) ? problem_.weights[first + x] * r[x] : T(0);
+    });
     residual_.extend();
   }
 

@@ -16,7 +16,8 @@ template <class T>
 class InnerAtoms {
  public:
   InnerAtoms(const CanvasLayout<T>& layout, const TileAtoms<T>& atoms)
-      : rows_(static_cast<std::size_t>(layout.code_rows)) {
+      : rows_(static_cast<std::size_t>(layout.code_rows)),
+        filters_(static_cast<std::size_t>(layout.shape.filters)) {
     const auto& s = layout.shape;
     for (const auto& of_tile : atoms)
       for (const auto& a : of_tile) {
@@ -24,8 +25,15 @@ class InnerAtoms {
                             a.x >= layout.left && a.x + s.filter_width <= layout.left + s.width;
         if (inside) rows_[static_cast<std::size_t>(a.y)].push_back(a);
       }
-    for (auto& row : rows_)
+    for (auto& row : rows_) {
       std::sort(row.begin(), row.end(), [](const auto& a, const auto& b) { return a.place() < b.place(); });
+      for (const auto& a : row) filters_[static_cast<std::size_t>(a.filter)].push_back(a);
+    }
+  }
+
+  // From the top, and in a row from the left.
+  [[nodiscard]] const std::vector<Atom<T>>& of_filter(Index k) const {
+    return filters_[static_cast<std::size_t>(k)];
   }
 
   [[nodiscard]] const std::vector<std::vector<Atom<T>>>& rows() const { return rows_; }
@@ -42,6 +50,7 @@ class InnerAtoms {
 
  private:
   std::vector<std::vector<Atom<T>>> rows_;
+  std::vector<std::vector<Atom<T>>> filters_;
 };
 
 // Atom pairs whose second lies in the same row or below, every pair of filters by one thread.
@@ -53,15 +62,15 @@ void add_pairs(const ConvShape& s, const InnerAtoms<T>& inner, double* a, int n_
     return a[((k * s.filters + l) * down + dy + s.filter_height - 1) * across + dx + s.filter_width - 1];
   };
   parallel_for(s.filters, n_jobs, [&](Index k, int) {
-    for (const auto& row : inner.rows())
-      for (const auto& p : row) {
-        if (p.filter != k) continue;
-        for (Index dy = -s.filter_height + 1; dy < s.filter_height; ++dy)
-          if (p.y + dy >= 0)
-            inner.for_each_near(p.y + dy, p.x, s.filter_width, [&](const Atom<T>& q) {
-              at(k, q.filter, dy, q.x - p.x) += double(p.value) * q.value;
-            });
-      }
+    Index visited = 0;
+    for (const auto& p : inner.of_filter(k)) {
+      if (++visited % 256 == 0) poll_interrupt();
+      for (Index dy = -s.filter_height + 1; dy < s.filter_height; ++dy)
+        if (p.y + dy >= 0)
+          inner.for_each_near(p.y + dy, p.x, s.filter_width, [&](const Atom<T>& q) {
+            at(k, q.filter, dy, q.x - p.x) += double(p.value) * q.value;
+          });
+    }
   });
 }
 
@@ -83,16 +92,14 @@ void csc_statistics(const CscProblem<T>& problem, SparseMapsView<T> maps, double
   });
   parallel_for(s.filters, n_jobs, [&](Index k, int) {
     double* of_filter = b + k * s.taps();
-    for (const auto& row : inner.rows())
-      for (const auto& p : row) {
-        if (p.filter != k) continue;
-        double* sum = of_filter;
-        for (Index c = 0; c < s.channels; ++c)
-          for (Index i = 0; i < s.filter_height; ++i) {
-            const T* pixels = residual.canvas.row(c, p.y + i) + p.x;
-            for (Index j = 0; j < s.filter_width; ++j) *sum++ += double(p.value) * pixels[j];
-          }
-      }
+    for (const auto& p : inner.of_filter(k)) {
+      double* sum = of_filter;
+      for (Index c = 0; c < s.channels; ++c)
+        for (Index i = 0; i < s.filter_height; ++i) {
+          const T* pixels = residual.canvas.row(c, p.y + i) + p.x;
+          for (Index j = 0; j < s.filter_width; ++j) *sum++ += double(p.value) * pixels[j];
+        }
+    }
   });
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -162,3 +163,17 @@ def test_concurrent_calls_compute_the_same():
 def test_more_threads_than_the_system_starts_are_not_asked_for():
     x = np.ones(2_000_000, np.float32)
     assert_array_equal(ops.shrink(x, 0.25, n_jobs=2**15), np.float32(0.75))
+
+
+def test_the_interpreter_may_end_while_a_daemon_thread_computes():
+    program = (
+        "import threading, time, numpy as np\n"
+        "from thalweg.inference.lasso import LassoSolver\n"
+        "rng = np.random.default_rng(0)\n"
+        "X, D = rng.normal(size=(3000, 128)), rng.normal(size=(256, 128))\n"
+        "solver = LassoSolver(D, solver='fista', tol=0, max_iter=10**6, n_jobs=2)\n"
+        "threading.Thread(target=solver.encode, args=(X, 0.1), daemon=True).start()\n"
+        "time.sleep(0.5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
