@@ -352,6 +352,13 @@ def test_a_bad_sigma(sigma: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--sigma" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("sigma", ["1e-300", "1e300"])
+def test_a_sigma_far_from_the_range_of_the_picture(sigma: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "sigma: expected 0, or at least" in complaint(
+        capsys, ["denoise", "clean.png", "--quiet", "--sigma", sigma]
+    )
+
+
 def test_one_pixel() -> None:
     save(np.array([[7]], np.uint8), "one.png")
     assert run("denoise", "one.png", "--sigma", "5") == 0

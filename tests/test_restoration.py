@@ -325,6 +325,34 @@ def test_the_refit_is_least_squares_on_the_support(gray):
 # --- both
 
 
+@pytest.mark.parametrize("method", ["patches", "convolutional"])
+@pytest.mark.parametrize("exponent", [-1000, -664, 664, 1010])
+def test_pictures_of_odd_scale(gray, method, exponent):
+    image, mask = gray[:24, :20], half((24, 20))
+    odd = np.ldexp(image, exponent)
+    options = {"method": method, "n_components": 8, "random_state": 0, "patch_size": 6}
+    assert estimate_noise(odd) == np.ldexp(estimate_noise(image), exponent)
+    for one, other in [
+        (denoise(image, 20, **options), denoise(odd, np.ldexp(20.0, exponent), **options)),
+        (inpaint(image, mask, max_iter=2, **options), inpaint(odd, mask, max_iter=2, **options)),
+    ]:
+        np.testing.assert_array_equal(np.ldexp(one, exponent), other)
+
+
+def test_scales_that_are_no_powers_of_two(gray):
+    image, mask = gray[:24, :20], half((24, 20))
+    filled, tiny = (inpaint(a, mask, n_components=64, random_state=0) for a in (image, image * 1e-200))
+    np.testing.assert_allclose(tiny * 1e200, filled, atol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pictures_too_large_for_their_kind(gray, dtype):
+    image = (gray / 255 * np.finfo(dtype).max).astype(dtype)
+    for repair in (estimate_noise, denoise, lambda a: inpaint(a, half(a.shape))):
+        with pytest.raises(ValueError, match="image: expected magnitudes of at most"):
+            repair(image)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float16", "float32", "float64"])
 def test_dtypes(gray, dtype):
     image = gray[:24, :24].astype(dtype)
@@ -483,6 +511,17 @@ def test_bad_sigma():
         denoise(np.ones((9, 9)), np.nan)
     with pytest.raises(TypeError, match="sigma"):
         denoise(np.ones((9, 9)), "25")
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 1e-6, 1e22, 1e300])
+def test_a_sigma_far_from_the_range_of_the_picture(gray, sigma):
+    with pytest.raises(ValueError, match=r"^sigma: expected 0, or at least"):
+        denoise(gray, sigma)
+
+
+def test_an_estimate_that_float32_cannot_tell_apart_is_no_noise():
+    image = np.add.outer(np.arange(24.0), np.where(np.arange(24) < 12, 0, 1e9)) + gaussian((24, 24), 1e-3)
+    np.testing.assert_array_equal(denoise(image), image)
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,14 @@ def check_shape(array: FloatArray, name: str, spatial_ndim: int = 2) -> None:
         raise ValueError(f"{name}: expected at least one pixel, got shape {array.shape}")
 
 
-def scaled_down(array: FloatArray, name: str) -> tuple[FloatArray, int]:
-    """2^-e `array`, with magnitudes of at most one, and the exponent e; exact but for subnormal numbers.
+def scaled_down(array: FloatArray, name: str, dtype: Any = None) -> tuple[FloatArray, int]:
+    """2^-e `array`, with magnitudes from 1/2 to one, and the exponent e; exact but for subnormal numbers.
 
-    ValueError where the differences of elements could overflow the dtype.
+    ValueError where the differences of elements could overflow the dtype that the result will have, which
+    is that of the array unless another is given.
     """
     largest = float(np.abs(array).max())
-    limit = float(np.finfo(array.dtype).max) / 4
+    limit = float(np.finfo(array.dtype if dtype is None else dtype).max) / 4
     if largest > limit:
         raise ValueError(
             f"{name}: expected magnitudes of at most {limit:.3g}, got {largest:.3g}; scale it down"

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ..preprocessing._images import scaled_down
 
 Planes = NDArray[np.float64]  # (channels, height, width)
+
+FLOAT32_STEP = 2.0**-24  # of the range of a picture: what is finer, codes in float32 do not hold
 
 # Orthonormal, so that white noise stays white and keeps its deviation: brightness, and two opponent colours.
 _OPPONENT = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
@@ -35,14 +38,25 @@ def channels_of(array: NDArray[Any]) -> Planes:
     return np.array(_check.real_operand(stacked, "image"), np.float64, order="C")
 
 
+def scaled_channels(channels: Planes, given: NDArray[Any]) -> tuple[Planes, int]:
+    """2^-e the channels of the picture `given`, with magnitudes of at most one, and the exponent e.
+
+    So that squares neither overflow nor vanish, whatever the scale of the picture.
+    """
+    return scaled_down(channels, "image", _float_dtype(given))
+
+
 def picture_from(channels: Planes, given: NDArray[Any]) -> NDArray[Any]:
     """Channels as a picture of the dtype that suits `given`: whole numbers are rounded and kept in range."""
     array = channels[0] if given.ndim == 2 else np.moveaxis(channels, 0, 2)
     if given.dtype.kind in "iu":
         limits = np.iinfo(given.dtype)
         return np.clip(np.rint(array), limits.min, limits.max).astype(given.dtype)
-    dtype = np.float32 if given.dtype == np.float32 else np.float64
-    return np.ascontiguousarray(array, dtype)
+    return np.ascontiguousarray(array, _float_dtype(given))
+
+
+def _float_dtype(given: NDArray[Any]) -> Any:
+    return np.float32 if given.dtype == np.float32 else np.float64
 
 
 def to_opponent(channels: Planes) -> Planes:

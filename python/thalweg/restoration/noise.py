@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
 from .. import _check
-from ._images import channels_of, picture
+from ._images import channels_of, picture, scaled_channels
 
 _BLOCK = 8  # pixels
 _SMOOTH_SHARE = 0.3
@@ -65,7 +65,9 @@ def estimate_noise(image: Any) -> float:
         raise ValueError("image: every element must be finite, but it contains NaN or infinity")
     if min(channels.shape[1:]) < 2:
         raise ValueError(f"image: noise is estimated from 2 x 2 pixels or more, got shape {array.shape}")
-    return float(np.sqrt(np.mean([_deviation(channel) ** 2 for channel in channels])))
+    scaled, exponent = scaled_channels(channels, array)
+    deviation = np.sqrt(np.mean([_deviation(channel) ** 2 for channel in scaled]))
+    return float(np.ldexp(deviation, exponent))
 
 
 def _deviation(channel: NDArray[np.float64]) -> float:
