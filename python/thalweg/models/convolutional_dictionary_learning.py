@@ -168,6 +168,9 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     gap_: NDArray[np.float64]
     n_iter_: int
     n_steps_: int
+    _n_images: int  # of `fit`, 0 after `partial_fit`
+    _batch_size: int | None  # of `fit`
+    _sizes: NDArray[np.int64]  # height and width of the images of `fit`; none are kept online
     _maps: list[SparseMaps]  # of the training images, for `resume`
     _A: NDArray[np.float64]
     _B: NDArray[np.float64]
@@ -262,7 +265,10 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             n_images = _number_of(X)
             rows = None if self.batch_size is None else np.arange(min(n_images, max(self.batch_size, 8)))
             images, _, layout = self._fetch(X, rows, mask, None)
-            self._start(images, layout.ndim, n_images)
+            self._start(images, layout.ndim)
+            self._n_images = n_images
+            self._batch_size = None if self.batch_size is None else int(self.batch_size)
+            self._sizes = _sizes(images if self.batch_size is None else [])
         self._learn(X, mask)
         return self
 
@@ -292,11 +298,13 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self._check_learning_parameters(None)
         with unchanged_by_errors(self), one_blas_thread:
             begun = hasattr(self, "components_")
+            if begun:
+                self._check_filters_begun()
             dtype = self.components_.dtype if begun else None
             images, _, layout = self._fetch(X, None, None, dtype)
             if not begun:
-                self._start(images, layout.ndim, 0)
-            self._n_images = 0
+                self._start(images, layout.ndim)
+            self._n_images, self._batch_size, self._sizes = 0, None, _sizes([])
             coded = self._online_step(images)
         warn_unconverged(coded.infos, self.coding_tol, stacklevel=2)
         return self
@@ -304,7 +312,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     def resume(self, X: Any, *, mask: Any = None) -> ConvolutionalDictionaryLearning:
         """Goes on with a `fit` that was interrupted, or saved by a callback and loaded: the same bits.
 
-        Does nothing where `fit` had come to its end, by `tol` or `max_iter`.
+        `max_iter` may have been raised meanwhile, and what filters, steps and codes that are kept do not
+        depend on changed. Does nothing where `fit` had come to its end, by `tol` or `max_iter`.
 
         Parameters
         ----------
@@ -328,6 +337,12 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
         if _number_of(X) != self._n_images:
             raise ValueError(f"X: expected the {self._n_images} images of fit, got {len(X)}")
+        self._check_filters_begun()
+        if self.batch_size != self._batch_size:
+            raise ValueError(
+                f"batch_size: `fit` was begun with {self._batch_size}, which cannot change on the way, "
+                f"got {self.batch_size}"
+            )
         self._learn(X, mask)
         return self
 
@@ -341,6 +356,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
 
     def _learn_at_once(self, X: Any, mask: Any) -> list[CscInfo]:
         images, masks, _ = self._fetch(X, None, mask, self.components_.dtype)
+        self._check_codes_kept(images)
         infos: list[CscInfo] = []
         while self.n_steps_ < self.max_iter and not self._has_converged():
             coded = self._code(images, masks, self._maps or None)
@@ -511,6 +527,39 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         seed_number(self.random_state)
         self._check_coding_parameters()
 
+    def _check_filters_begun(self) -> None:
+        """ValueError where the parameters ask for other filters than those that learning began with."""
+        n_components, _, *size = self.components_.shape
+        if self.n_components != n_components:
+            raise ValueError(
+                f"n_components: learning began with {n_components} filters, got {self.n_components}"
+            )
+        if self._size() != tuple(size):
+            raise ValueError(
+                f"filter_size: learning began with filters of {tuple(size)}, got {self.filter_size!r}"
+            )
+
+    def _check_codes_kept(self, images: list[FloatArray]) -> None:
+        """ValueError where these are not the images of `fit`, or their last codes are none any more."""
+        for i, (now, begun) in enumerate(zip(_sizes(images).tolist(), self._sizes.tolist(), strict=True)):
+            if now != begun:
+                raise ValueError(
+                    f"X[{i}]: expected the image of fit, of {begun[0]} x {begun[1]} pixels, "
+                    f"got one of {now[0]} x {now[1]}"
+                )
+        solver = self._coding_solver()
+        for image, maps in zip(images, self._maps, strict=False):  # none before the first step
+            shape = solver.code_shape(image.shape[1], image.shape[2])
+            if shape != maps.shape:
+                raise ValueError(
+                    "boundary: the codes of `fit`, which `resume` goes on from, are maps of "
+                    f"{maps.shape[1:]}, but {self.boundary!r} asks for {shape[1:]}"
+                )
+            if self.positive_code and maps.value.min(initial=0) < 0:
+                raise ValueError(
+                    "positive_code: the codes of `fit`, which `resume` goes on from, are not all >= 0"
+                )
+
     def _size(self) -> tuple[int, ...]:
         size = self.filter_size if isinstance(self.filter_size, tuple | list) else (self.filter_size,) * 2
         if len(size) not in (1, 2):
@@ -532,7 +581,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             require_room(images, filters_as_images(self.components_).shape[2:], "X")
         return images, masks_of(mask, images, layout), layout
 
-    def _start(self, images: list[FloatArray], ndim: int, n_images: int) -> None:
+    def _start(self, images: list[FloatArray], ndim: int) -> None:
         seed = seed_number(self.random_state)
         size = self._size()
         shape = (self.n_components, len(images[0]), *((1, *size) if ndim == 1 else size))
@@ -550,7 +599,6 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             gap_=np.empty(0),
             n_iter_=0,
             n_steps_=0,
-            _n_images=n_images,
             _seed=seed,
             _step=None,
             _maps=[],
@@ -594,6 +642,11 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self.__dict__.update(state, **{name: values[name] for name in _VALUES})
 
 
+def _sizes(images: list[FloatArray]) -> NDArray[np.int64]:
+    """Height and width of every image."""
+    return np.array([image.shape[1:] for image in images], np.int64).reshape(-1, 2)
+
+
 def _number_of(X: Any) -> int:
     try:
         return len(X)
@@ -601,5 +654,5 @@ def _number_of(X: Any) -> int:
         raise TypeError(f"X: expected an array or a list of images, got {type(X).__name__}") from None
 
 
-_TENSORS = ("components_", "error_", "gap_", "_A", "_B", "_idle")
-_VALUES = ("n_iter_", "n_steps_", "_n_images", "_seed", "_step")
+_TENSORS = ("components_", "error_", "gap_", "_A", "_B", "_idle", "_sizes")
+_VALUES = ("n_iter_", "n_steps_", "_n_images", "_batch_size", "_seed", "_step")
