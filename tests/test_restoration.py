@@ -11,6 +11,7 @@ from thalweg import plots
 from thalweg.inference.csc import SparseMaps
 from thalweg.preprocessing import split_frequencies
 from thalweg.restoration import (
+    _conjugate_gradients,
     _convolutional,
     _fill,
     _images,
@@ -195,6 +196,24 @@ def test_a_wide_hole_is_filled_within_the_range_of_the_rest(gray):
     np.testing.assert_array_equal(filled[mask == 1], seen)
     assert seen.min() <= filled.min()
     assert filled.max() <= seen.max()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-10)])
+def test_conjugate_gradients_solve_equations(dtype, tolerance):
+    A = gaussian((9, 6), 1)
+    A, exact = (A.T @ A).astype(dtype), gaussian(6, 1).astype(dtype)
+
+    def operator(x):
+        return A @ x
+
+    found = _conjugate_gradients.conjugate_gradients(operator, A @ exact, 12)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, exact, atol=tolerance)
+    wanted = A @ exact
+    rough = _conjugate_gradients.conjugate_gradients(operator, wanted, 12, reduction=0.1)
+    left = np.linalg.norm(wanted - A @ rough) / np.linalg.norm(wanted)
+    assert 1e-3 < left <= 0.1
+    np.testing.assert_array_equal(_conjugate_gradients.conjugate_gradients(operator, 0 * wanted, 12), 0)
 
 
 def test_the_smooth_fill_solves_its_equations():

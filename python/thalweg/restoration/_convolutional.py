@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _check, ops
 from ..inference.csc import ConvolutionalLassoSolver, SparseMaps
 from ..models import ConvolutionalDictionaryLearning
+from ._conjugate_gradients import conjugate_gradients
 
 Plane = NDArray[np.float32]  # (height, width)
 Filters = NDArray[np.float32]  # (n_filters, 1, height, width)
@@ -108,21 +109,9 @@ def refit(plane: Plane, maps: SparseMaps, solver: ConvolutionalLassoSolver, n_jo
     def adjoint(residual: Plane) -> Plane:
         return _on_support(residual, maps, solver.filters, n_jobs)
 
-    estimate = synthesis(maps.value)
-    residual = plane - estimate
-    gradient = adjoint(residual)
-    direction, squared = gradient, _product(gradient, gradient)
-    for _ in range(_REFIT_STEPS):
-        if squared == 0:
-            break
-        image = synthesis(direction)
-        length = np.float32(squared / _product(image, image))
-        estimate += length * image
-        residual -= length * image
-        gradient = adjoint(residual)
-        before, squared = squared, _product(gradient, gradient)
-        direction = gradient + np.float32(squared / before) * direction
-    return estimate
+    gradient = adjoint(plane - synthesis(maps.value))
+    change = conjugate_gradients(lambda value: adjoint(synthesis(value)), gradient, _REFIT_STEPS)
+    return synthesis(maps.value + change)
 
 
 def _on_support(image: Plane, maps: SparseMaps, filters: Filters, n_jobs: int | None) -> Plane:
@@ -135,8 +124,3 @@ def _on_support(image: Plane, maps: SparseMaps, filters: Filters, n_jobs: int | 
         everywhere = ops.correlate(image[np.newaxis, np.newaxis], filters[k : k + 1], n_jobs=n_jobs)
         found[span] = everywhere.ravel()[maps.index[span] - k * n_places]
     return found
-
-
-def _product(a: Plane, b: Plane) -> float:
-    # Not by BLAS, whose sums depend on its threads.
-    return float(np.sum(np.multiply(a, b, dtype=np.float64)))

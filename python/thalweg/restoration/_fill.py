@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._conjugate_gradients import conjugate_gradients
+
 _ITERATIONS = 60
 _REDUCTION = 1e-3  # of the residual's norm
 _COARSEST = 4  # pixels
@@ -56,25 +58,11 @@ def _square_sums(a: Plane) -> Plane:
 
 def _least_curvature(plane: Plane, free: Mask) -> Plane:
     """Conjugate gradients for min ||Laplacian of x||^2 over the free pixels, from `plane`."""
-    x = plane
-    residual = free * -_laplacian(_laplacian(x))
-    direction = residual
-    squared = first = _product(residual, residual)
-    for _ in range(_ITERATIONS):
-        if squared <= _REDUCTION**2 * first or squared == 0:
-            break
-        image = free * _laplacian(_laplacian(direction))
-        length = squared / _product(direction, image)
-        x = x + length * direction
-        residual = residual - length * image
-        before, squared = squared, _product(residual, residual)
-        direction = residual + (squared / before) * direction
-    return x
 
+    def curvature(x: Plane) -> Plane:
+        return free * _laplacian(_laplacian(x))
 
-def _product(a: Plane, b: Plane) -> float:
-    # Not by BLAS, whose sums depend on its threads.
-    return float(np.sum(a * b))
+    return plane + conjugate_gradients(curvature, -curvature(plane), _ITERATIONS, reduction=_REDUCTION)
 
 
 def _laplacian(x: Any) -> Plane:
