@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import json
 import os
 import re
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 import scipy.sparse
 from PIL import Image
 
+import thalweg
 from command_line import complaint, errors_of_sigint, photograph
 from thalweg import SparseCoder, datasets
 from thalweg.cli import learn_sparse_coding as learn
@@ -728,3 +731,39 @@ def test_every_option_has_a_help_text() -> None:
     actions = all_actions(parser())
     assert len(actions) > 30
     assert [a.option_strings or a.dest for a in actions if not a.help] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "thalweg"], ["-c", "import sys; from thalweg.__main__ import main; sys.exit(main())"]],
+    ids=["module", "script"],
+)
+def test_ctrl_c_while_the_command_is_imported(tmp_path: Path, command: list[str]) -> None:
+    # A NumPy in whose import Ctrl-C is pressed, in the place of the real one.
+    source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
+    (tmp_path / "numpy.py").write_text(source)
+    package = Path(thalweg.__file__).parents[1]
+    path = os.pathsep.join([str(tmp_path), str(package)])
+    done = subprocess.run(
+        [sys.executable, *command, "show"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (130, "thalweg: interrupted\n")
+
+
+def test_every_public_name_is_found_and_no_other() -> None:
+    names: dict[str, object] = {}
+    exec("from thalweg import *", names)
+    assert set(thalweg.__all__) <= names.keys()
+    assert set(thalweg.__all__) <= set(dir(thalweg))
+    with pytest.raises(AttributeError, match="'thalweg' has no attribute 'no_such_name'"):
+        thalweg.no_such_name  # noqa: B018
+
+
+def test_the_command_of_the_package_exists() -> None:
+    text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
+    module, function = re.search(r'^thalweg = "([\w.]+):(\w+)"$', text, re.M).groups()
+    assert callable(getattr(importlib.import_module(module), function))
