@@ -12,7 +12,7 @@ from PIL import Image
 
 from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph, state
 from thalweg import datasets
-from thalweg.cli import convolutional_images, learn_convolutional, main, page
+from thalweg.cli import convolutional_images, convolutional_results, learn_convolutional, main, page
 from thalweg.cli.convolutional_images import Photographs, Preprocessing, images_of
 from thalweg.cli.convolutional_model import ConvolutionalModel
 from thalweg.persistence import load_model
@@ -217,6 +217,30 @@ def test_resume_goes_on_bit_for_bit(
     assert "interrupted" not in (tmp_path / "report.html").read_text()
     assert main(resume) == 0
     assert_same_state(finished[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_interrupted_run_looks_at_few_of_the_pixels_held_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(convolutional_results, "_PIXELS_WHEN_INTERRUPTED", 500)
+    assert interrupted_run(name, photos, tmp_path) == 130
+    figures = metrics_of(tmp_path)["held_out"]
+    assert (figures["n_strips"], figures["n_pixels"], figures["n_pixels_left_out"]) == (2, 500, 700)
+    assert "those of 500 of its 1,200 pixels" in (tmp_path / "report.html").read_text()
+    assert main(["learn", name, "--out", str(tmp_path), "--resume", "--quiet"]) == 0
+    figures = metrics_of(tmp_path)["held_out"]
+    assert (figures["n_strips"], figures["n_pixels"], figures["n_pixels_left_out"]) == (3, 1200, 0)
+    assert "of its" not in (tmp_path / "report.html").read_text()
+
+
+def test_first_pixels_keep_room_for_filters() -> None:
+    strips = [np.zeros((1, 30, 10)), np.zeros((1, 400, 600)), np.zeros((1, 9, 9))]
+    shapes = [piece.shape for piece in convolutional_results.first_pixels(strips, 1000, 18)]
+    assert shapes == [(1, 30, 10), (1, 18, 39)]
+    assert [piece.shape for piece in convolutional_results.first_pixels(strips, 10**6, 18)] == [
+        strip.shape for strip in strips
+    ]
 
 
 def test_resume_of_a_run_at_once(photos: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from .sections import Comparison, finite_psnr
 
 _N_COMPARED = 3  # photographs that are shown beside their reconstructions
 _COMPARED_SIDE = 512  # pixels
+_PIXELS_WHEN_INTERRUPTED = 2**15  # of the held-out strips: who presses Ctrl-C does not wait for all of them
 
 
 @dataclass
@@ -44,7 +45,12 @@ def results_of(model: ConvolutionalModel, data: Images) -> Results:
     metrics, usage, gap = _metrics(model, data), None, None
     if data.held_out:
         evaluate = _sparse_coding if model.job == SPARSE_CODING else _autoencoder
-        metrics["held_out"], usage, gap = evaluate(model, data.held_out)
+        strips = data.held_out
+        if not metrics["finished"]:
+            strips = first_pixels(strips, _PIXELS_WHEN_INTERRUPTED, 2 * metrics["options"]["filter_size"])
+        metrics["held_out"], usage, gap = evaluate(model, strips)
+        metrics["held_out"]["n_pixels"] = _n_pixels(strips)
+        metrics["held_out"]["n_pixels_left_out"] = _n_pixels(data.held_out) - _n_pixels(strips)
     comparisons = _comparisons(model, data.files)
     metrics["psnr"] = {c.name: finite_psnr(c.original, c.reconstruction) for c in comparisons}
     metrics["psnr_without_codes"] = {
@@ -62,6 +68,22 @@ def results_of(model: ConvolutionalModel, data: Images) -> Results:
         gap=gap,
         comparisons=comparisons,
     )
+
+
+def first_pixels(strips: list[NDArray[Any]], count: int, least_side: int) -> list[NDArray[Any]]:
+    """The upper parts of the first strips, about `count` pixels together, with sides of `least_side` or more.
+
+    Strips that are smaller stay as they are.
+    """
+    kept = []
+    for strip in strips:
+        if count <= 0:
+            break
+        rows = min(strip.shape[1], max(least_side, count // strip.shape[2]))
+        columns = max(least_side, -(-count // rows))
+        kept.append(np.ascontiguousarray(strip[:, :rows, :columns]))
+        count -= kept[-1][0].size
+    return kept
 
 
 def write(results: Results, page: str, out: Path) -> None:

@@ -47,6 +47,13 @@ def _head(results: Results) -> str:
         f"explain whole images, learnt from {n_photographs} photograph{'s' * (n_photographs != 1)}. What is "
         f"learnt from was prepared: {metrics['preprocessing']}."
     )
+    held_out = metrics.get("held_out")
+    if held_out and held_out["n_pixels_left_out"]:
+        n_all = held_out["n_pixels"] + held_out["n_pixels_left_out"]
+        words += (
+            f" As the run was interrupted, the figures of what was held out are those of "
+            f"{held_out['n_pixels']:,} of its {n_all:,} pixels."
+        )
     return page.head(_TITLES[results.job][0], words, metrics)
 
 
