@@ -694,9 +694,31 @@ def test_numbers_that_overflow_raise_and_keep_the_last_good_parameters() -> None
     images = planted()
     model = learner().fit(images)
     good = state(model)
-    with pytest.raises(FloatingPointError, match="step 6: "):
-        model.partial_fit(images * 1e200)
+    for scale in (1e200, 1e300):
+        with pytest.raises(FloatingPointError, match="step 6: "):
+            model.partial_fit(images * scale)
     assert state(model) == good
+
+
+@each_mode
+@pytest.mark.parametrize("scale", [1e200, 1e300])
+def test_images_that_overflow_raise_and_warn_of_nothing(mode: str, scale: float) -> None:
+    with pytest.raises(FloatingPointError, match="step 1: "):
+        learner(**MODES[mode]).fit(scale * planted())
+
+
+def test_a_gradient_that_overflows_float32_raises_where_the_objective_does_not() -> None:
+    with pytest.raises(FloatingPointError, match="step 1: "):
+        learner(alpha=1e29).fit(np.float32(1e30) * planted().astype(np.float32))
+    online = learner(alpha=1e29, batch_size=2).fit(np.float32(1e30) * planted().astype(np.float32))
+    assert online.error_[-1] < online.error_[0]
+
+
+@each_mode
+def test_a_callback_keeps_its_own_warnings(mode: str) -> None:
+    seen = []
+    learner(callback=lambda _: seen.append(np.geterr()), **MODES[mode]).fit(planted())
+    assert all(each == np.geterr() for each in seen)
 
 
 # ------------------------------------------------------------------------------- bad input
@@ -830,6 +852,7 @@ BAD_ARGUMENTS: dict[str, list[Any]] = {
     "rho": [-1.0, None],
     "shuffle": ["yes"],
     "random_state": ["seed", -1],
+    "callback": [5],
 }
 UNFITTED = (coder(), learner(filter_size=(3, 5)))
 TAKEN = [(model, name) for model in UNFITTED for name in BAD_ARGUMENTS if name in model.get_params()]
@@ -847,7 +870,7 @@ def test_bad_arguments_are_named(model: Any, name: str) -> None:
 def test_every_bad_argument_is_taken_by_a_model() -> None:
     assert {name for _, name in TAKEN} == set(BAD_ARGUMENTS)
     known = {name for model in UNFITTED for name in model.get_params()}
-    assert known - set(BAD_ARGUMENTS) == {"dictionary", "callback", "verbose"}
+    assert known - set(BAD_ARGUMENTS) == {"dictionary", "verbose"}
 
 
 @each_model

@@ -546,6 +546,50 @@ def test_numbers_that_overflow_raise_and_keep_the_last_good_parameters(dtype: An
     assert {**bits(model), "_sizes": b""} == {**kept, "_sizes": b""}
 
 
+@pytest.mark.parametrize("nonlinearity", ["tanh", "shrinkage"])
+@pytest.mark.parametrize("scale", [1e200, 1e300])
+def test_images_whose_energy_overflows_raise_at_the_first_step(nonlinearity: str, scale: float) -> None:
+    model = small(nonlinearity=nonlinearity)
+    with pytest.raises(FloatingPointError, match="step 1: the objective"):
+        model.fit(scale * noise())
+    assert model.n_steps_ == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("learning_rate", [1e100, 1e300])
+def test_learning_that_diverges_raises(dtype: Any, learning_rate: float) -> None:
+    model = small(learning_rate=learning_rate)
+    with pytest.raises(FloatingPointError, match=r"step \d: the objective"):
+        model.fit(noise(dtype=dtype))
+    assert all(np.isfinite(value).all() for value in model._parameters().present().values())
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "shrinkage"])
+@pytest.mark.parametrize("name", ["alpha", "prediction_weight"])
+def test_weights_that_overflow_the_dtype_of_the_images_are_named(nonlinearity: str, name: str) -> None:
+    X = noise(dtype=np.float32)
+    model = small(nonlinearity=nonlinearity).fit(X)
+    codes = model.transform(X)
+    model.set_params(**{name: 1e300})
+    for call, given in (
+        (model.transform, (X,)),
+        (model.energy, (X, codes)),
+        (model.partial_fit, (X,)),
+        (model.resume, (X,)),
+        (clone(model).fit, (X,)),
+        (clone(model).partial_fit, (X,)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: overflows float32: .* got 1e\+300"):
+            call(*given)
+    assert np.isfinite(model.transform(X.astype(np.float64))).all()
+    assert np.isfinite(model.inverse_transform(codes)).all()
+
+
+def test_alpha_that_overflows_in_units_of_small_images_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^alpha: overflows float32: expected at most .*e\+18 for these"):
+        small(alpha=1e30).fit(noise(dtype=np.float32) * np.float32(1e-20))
+
+
 def test_a_step_that_leaves_the_finite_numbers_keeps_the_step_before(monkeypatch: pytest.MonkeyPatch) -> None:
     X = noise()
     whole = small(callback=halt_after(5))

@@ -81,6 +81,7 @@ def _add_conv_sparse_coding(models: Any) -> None:
         "convolutional dictionary learning, online: photographs are read one at a time, so that a folder may "
         "be larger than memory",
         SPARSE_CODING_DEFAULTS,
+        alpha=_positive,
     )
     words = f"photographs in a step, or '{AT_ONCE}': all at once, each coded from its last codes on"
     add("batch_size", words, type=_integer_or_all, metavar="N")
@@ -98,11 +99,10 @@ def _add_conv_autoencoder(models: Any) -> None:
         "filters, and an encoder that predicts their codes in one pass, learnt together from random crops. "
         "The photographs are held in memory",
         AUTOENCODER_DEFAULTS,
+        alpha=_number(0),
     )
     add("batch_size", "crops in a step", type=_integer(1), metavar="N")
-    add(
-        "prediction_weight", "weight of the codes' distance from the prediction", type=_number(0), metavar="W"
-    )
+    add("prediction_weight", "weight of the codes' distance from the prediction", type=_positive, metavar="W")
     add("nonlinearity", "that of the encoder; only shrinkage predicts zeros", choices=NONLINEARITIES)
     add("learning_rate", "part of a Newton step that a step is", type=_number(0), metavar="R")
     _add_image_options(p, add)
@@ -111,7 +111,13 @@ def _add_conv_autoencoder(models: Any) -> None:
 
 
 def _convolutional_parser(
-    models: Any, name: str, words: str, how: str, defaults: dict[str, Any]
+    models: Any,
+    name: str,
+    words: str,
+    how: str,
+    defaults: dict[str, Any],
+    *,
+    alpha: Callable[[str], float],
 ) -> tuple[argparse.ArgumentParser, Callable[..., None]]:
     """A command that learns filters of whole photographs, and what adds its options."""
     p: argparse.ArgumentParser = models.add_parser(
@@ -124,17 +130,17 @@ def _convolutional_parser(
     _add_inputs(p, "PHOTO", f"{_IMAGES}; none: sample photographs")
     _add_folder(p, "photographs")
     add = _adder(p, {"photographs": defaults})
-    _add_filter_options(add)
+    _add_filter_options(add, alpha)
     return p, add
 
 
-def _add_filter_options(add: Callable[..., None]) -> None:
+def _add_filter_options(add: Callable[..., None], alpha: Callable[[str], float]) -> None:
     add("n_components", "number of filters", type=_integer(1), metavar="N")
     add("filter_size", "side of a filter in pixels", type=_integer(1), metavar="N")
     add(
         "alpha",
         "weight of the penalty, in root mean squares of the prepared pixels: larger is sparser",
-        type=_number(0),
+        type=alpha,
         metavar="A",
     )
     add("boundary", "how filters meet the border; valid: codes reach beyond it", choices=BOUNDARIES)
@@ -444,6 +450,13 @@ def _share(text: str) -> float:
     value = _number(0)(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _number(0)(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
     return value
 
 

@@ -107,6 +107,10 @@ class _SparseCoding(_Convolutional):
     options = tuple(SPARSE_CODING_DEFAULTS)
 
     def learner(self, options: dict[str, Any]) -> ConvolutionalDictionaryLearning:
+        if options["zero_mean"] and options["filter_size"] == 1:
+            raise ValueError(
+                "--filter-size 1: a filter of one pixel that sums to zero is zero; add --no-zero-mean"
+            )
         return ConvolutionalDictionaryLearning(
             options["n_components"],
             options["filter_size"],

@@ -113,6 +113,7 @@ def _certificate(energy: SparseEnergy, codes: FloatArray, gradient: FloatArray) 
     shortest = np.where(
         codes != 0, gradient + energy.alpha * np.sign(codes), ops.shrink(gradient, energy.alpha)
     )
-    squares = np.square(shortest).reshape(len(codes), -1).sum(axis=1, dtype=np.float64)
+    with np.errstate(over="ignore"):  # an infinite certificate says that nothing is certain
+        squares = np.square(shortest).reshape(len(codes), -1).sum(axis=1, dtype=np.float64)
     certificate: NDArray[np.float64] = squares / (2 * energy.strong_convexity)
     return certificate

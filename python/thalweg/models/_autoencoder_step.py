@@ -200,34 +200,36 @@ def take_step(
 
     FloatingPointError where a number is not finite.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the step ends with a check
         crops = [images / images.dtype.type(scale) for images in batch]
         _require_moderate(crops, number)
-        found = _batch_of(crops, energy_of(parameters, alpha, model), model)
+        found = _batch_of(crops, energy_of(parameters, alpha, model), model, number)
         following, progress = _descended(parameters, progress, found, model.learning_rate)
         following, progress = _balanced(following, progress)
         following, progress = _revived(following, progress, found, alpha)
-        terms = found.terms / found.n_pixels * scale**2
+        terms = found.terms / found.n_pixels * np.float64(scale) ** 2  # which may be infinite
     require_finite_step(number, terms, *following.present().values(), *progress.tensors().values())
     return Step(following, progress, tuple(map(float, terms)))
 
 
-def _require_moderate(crops: list[FloatArray], number: int) -> None:
-    """FloatingPointError where squares of the codes could leave the finite numbers."""
-    limit = np.sqrt(np.finfo(crops[0].dtype).max) * 1e-4
-    if not all((np.abs(images) < limit).all() for images in crops):
+def _require_moderate(arrays: list[FloatArray], number: int) -> None:
+    """FloatingPointError where squares and products of such numbers could leave the finite ones."""
+    limit = np.sqrt(np.finfo(arrays[0].dtype).max) * 1e-4
+    if not all((np.abs(array) < limit).all() for array in arrays):
         require_finite_step(number, np.inf)
 
 
 def _batch_of(
-    crops: list[FloatArray], energy: PredictiveSparseDecompositionEnergy, options: Options
+    crops: list[FloatArray], energy: PredictiveSparseDecompositionEnergy, options: Options, number: int
 ) -> _Batch:
     gradients, curvatures, terms, used, residuals = [], [], np.zeros(3), False, []
     for images in crops:
         observed = energy.given(images)
+        _require_moderate([observed.prediction], number)
         codes, _ = minimise(
             observed, observed.prediction, max_iter=options.max_inference_iter, n_jobs=options.n_jobs
         )
+        _require_moderate([codes, energy.gain], number)
         fit = observed.fit(codes)
         gradients.append(fit.gradients)
         curvatures.append(fit.curvatures)

@@ -359,10 +359,11 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self._check_codes_kept(images)
         infos: list[CscInfo] = []
         while self.n_steps_ < self.max_iter and not self._has_converged():
-            coded = self._code(images, masks, self._maps or None)
-            filters, step = self._descend(coded)
-            reborn = self._reborn(filters, coded, ~coded.used(len(filters)))
-            self._commit(filters, coded, n_iter_=self.n_steps_ + 1, _maps=coded.maps, _step=step)
+            with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
+                coded = self._code(images, masks, self._maps or None)
+                filters, step = self._descend(coded)
+                reborn = self._reborn(filters, coded, ~coded.used(len(filters)))
+                self._commit(filters, coded, n_iter_=self.n_steps_ + 1, _maps=coded.maps, _step=step)
             self._tell(coded, len(reborn))
             infos = coded.infos
         return infos
@@ -385,6 +386,15 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
 
     def _online_step(self, images: list[FloatArray], patience: int = _PATIENCE, **more: Any) -> _Coded:
         """Codes of a batch, statistics, filters."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
+            coded, reborn = self._online_update(images, patience, **more)
+        self._tell(coded, len(reborn))
+        return coded
+
+    def _online_update(
+        self, images: list[FloatArray], patience: int, **more: Any
+    ) -> tuple[_Coded, list[int]]:
+        """The step itself; which filters were born again."""
         coded = self._code(images, [None] * len(images), None)
         t = self.n_steps_ + 1
         decay = (1.0 - 1.0 / t) ** self.rho
@@ -395,6 +405,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             A, B = decay * self._A, decay * self._B
         for image, maps in zip(images, coded.maps, strict=True):
             solver.add_statistics(image, maps, A, B)
+        require_finite_step(t, A, B)  # else the descent would stay where it is, without a word
         statistics = FilterStatistics(A, B)
         filters, step = optim.projected_descent(
             solver.filters.astype(np.float64),
@@ -408,8 +419,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         # What the sums say of a filter that died is not true of the one that takes its place.
         A[reborn], A[:, reborn], B[reborn], idle[reborn] = 0.0, 0.0, 0.0, 0
         self._commit(filters, coded, _A=A, _B=B, _idle=idle, _step=step, **more)
-        self._tell(coded, len(reborn))
-        return coded
+        return coded, reborn
 
     def _code(
         self, images: list[FloatArray], masks: list[FloatArray | None], start: list[SparseMaps] | None
@@ -430,6 +440,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             total = np.zeros(at.shape)
             for image, maps, m in zip(coded.images, coded.maps, coded.masks, strict=True):
                 total += solver.filter_gradient(image, maps, mask=m)[1]
+            # Where it is not finite the descent would stay where it is, without a word.
+            require_finite_step(self.n_steps_ + 1, total)
             return total
 
         return optim.projected_descent(
@@ -524,6 +536,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             whole_number(self.batch_size, "batch_size", minimum=1)
             if mask is not None:
                 raise ValueError("mask: online learning (batch_size) takes whole images; set batch_size=None")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback: expected a callable or None, got {self.callback!r}")
         seed_number(self.random_state)
         self._check_coding_parameters()
 

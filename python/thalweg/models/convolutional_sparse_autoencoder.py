@@ -322,6 +322,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
 
     def _start(self, images: list[FloatArray], layout: Layout) -> None:
         scale = power_of_two_scale(images)
+        self._check_weights(images[0].dtype, scale)
         seed = seed_number(self.random_state)
         parameters = first_parameters(
             images,
@@ -523,7 +524,9 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
     def _images_to_use(self, X: Any, dtype: Any = None) -> tuple[list[FloatArray], Layout]:
         """Images for the filters that were learnt."""
         shape = (1, *self.components_.shape[2:])[-2:]
-        return self._images(X, self.components_.ndim - 2, self.components_.shape[1], dtype, shape)
+        images, layout = self._images(X, self.components_.ndim - 2, self.components_.shape[1], dtype, shape)
+        self._check_weights(images[0].dtype, 1.0)
+        return images, layout
 
     def _images_to_go_on_with(self, X: Any) -> list[FloatArray]:
         """Images to learn from; ValueError where the parameters ask for another model than the one begun."""
@@ -536,6 +539,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
             )
         if (self.nonlinearity == "shrinkage") is not hasattr(self, "encoder_threshold_"):
             raise ValueError(f"nonlinearity: learning began with the other one, got {self.nonlinearity!r}")
+        self._check_weights(self.components_.dtype, self._scale)
         return self._images_to_use(X, self.components_.dtype)[0]
 
     def _codes(self, Z: Any) -> tuple[list[FloatArray], Layout]:
@@ -586,6 +590,17 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: expected a callable or None, got {self.callback!r}")
         thread_number(self.n_jobs)
+
+    def _check_weights(self, dtype: Any, scale: float) -> None:
+        """ValueError where images of this dtype, or what they are divided by, are too small for a weight."""
+        largest = float(np.finfo(dtype).max)
+        for name, unit in (("alpha", min(scale, 1.0)), ("prediction_weight", 1.0)):
+            value = float(getattr(self, name))
+            if value > largest * unit:
+                raise ValueError(
+                    f"{name}: overflows {dtype}: expected at most {largest * unit:.3g} for these images, "
+                    f"got {value:g}"
+                )
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         check_is_fitted(self, "components_")
