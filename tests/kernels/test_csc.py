@@ -573,6 +573,19 @@ BAD = {
         ValueError,
         "^size: filters of 4 x 5 do not fit into 3 x 8 pixels",
     ),
+    "one size": (
+        lambda: SOLVER.synthesize(MAPS, 20),
+        TypeError,
+        r"^size: expected \(height, width\), got 20",
+    ),
+    "size in words": (lambda: SOLVER.synthesize(MAPS, "ab"), TypeError, r"^size: expected \(height, width\)"),
+    "a size in words": (lambda: SOLVER.synthesize(MAPS, (9, "b")), TypeError, "^size: expected an integer"),
+    "three sizes": (
+        lambda: SOLVER.synthesize(MAPS, (1, 9, 8)),
+        ValueError,
+        r"^size: expected \(height, width\)",
+    ),
+    "positive": (lambda: solver_of(positive="no"), ValueError, "^positive: expected one of False, True"),
 }
 
 BAD_MAPS = {

@@ -175,7 +175,7 @@ class ConvolutionalLassoSolver:
         if 0 in self.filters.shape:
             raise ValueError(f"filters: expected no empty axis, got shape {self.filters.shape}")
         self.boundary = _check.one_of(boundary, "boundary", BOUNDARIES)
-        self.positive = bool(positive)
+        self.positive = bool(_check.one_of(positive, "positive", (False, True)))
         self.solver = _check.one_of(solver, "solver", SOLVERS)
         self.max_iter = _check.whole_number(max_iter, "max_iter", minimum=1)
         self.tol = _check.real_number(tol, "tol", minimum=0.0)
@@ -253,10 +253,11 @@ class ConvolutionalLassoSolver:
         return self._info(_cpu.csc_certify(*problem, start.index, start.value, self.n_threads))
 
     def synthesize(self, maps: SparseMaps, size: tuple[int, int]) -> FloatArray:
-        """The image (channels, height, width) of this size that the maps give."""
-        self._check_size(size, "size")
-        start = self._checked(maps, self.code_shape(*size), "maps")
-        image = np.empty((self.filters.shape[1], *size), self.dtype)
+        """The image (channels, height, width) of this size, (height, width), that the maps give."""
+        height, width = _sizes(size, "size")
+        self._check_size((height, width), "size")
+        start = self._checked(maps, self.code_shape(height, width), "maps")
+        image = np.empty((self.filters.shape[1], height, width), self.dtype)
         boundary = NATIVE_BOUNDARIES[self.boundary]
         _cpu.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
         return image
@@ -403,6 +404,15 @@ def alpha_of_filters(alpha: Any, filters: FloatArray) -> FloatArray:
     if not weights.min() > 0:
         raise ValueError(f"alpha: expected numbers > 0, got {weights.min():g}")
     return np.ascontiguousarray(np.broadcast_to(weights, len(filters)))
+
+
+def _sizes(value: Any, name: str) -> tuple[int, int]:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name}: expected (height, width), got {value!r}")
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected (height, width), got {value!r}")
+    return _check.whole_number(value[0], name, minimum=1), _check.whole_number(value[1], name, minimum=1)
 
 
 def _check_sums(sums: Any, name: str, shape: tuple[int, ...]) -> None:
