@@ -2,7 +2,8 @@
 
 256 atoms of whitened 12x12 patches from the Kodak photographs (localised, oriented edges), and 256 atoms of
 MNIST's digits, codes and atoms non-negative (strokes). Of whole photographs without their low frequencies: 1,
-2, 4, 8, 16 and 64 convolutional filters of 9x9, and 64 in colour. The data are looked for in the folder that
+2, 4, 8, 16 and 64 convolutional filters of 9x9, and 64 in colour; the decoders and encoders of convolutional
+sparse auto-encoders with 1, 2, 4, 8 and 16. The data are looked for in the folder that
 THALWEG_DATA names, else in ../shared/data.
 
     python bench/pictures.py --out bench/results
@@ -17,7 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from thalweg import ConvolutionalDictionaryLearning, MiniBatchDictionaryLearning
+from thalweg import (
+    ConvolutionalDictionaryLearning,
+    ConvolutionalSparseAutoencoder,
+    MiniBatchDictionaryLearning,
+)
 from thalweg.datasets import load_images, load_mnist
 from thalweg.plots import filter_mosaic
 from thalweg.preprocessing import Whitening, extract_patches, split_frequencies
@@ -60,11 +65,23 @@ def digit_atoms(data: Path) -> np.ndarray:
     return learner.fit(x).components_.reshape(-1, 28, 28)
 
 
-def convolutional_filters(data: Path, n_components: int, *, color: bool) -> np.ndarray:
-    """(n_components, channels, 9, 9), the most used first."""
+def photograph_details(data: Path, *, color: bool) -> list[np.ndarray]:
+    """The middles of the photographs, (channels, 256, 256), without their low frequencies."""
     crops = [image[128:384, 128:384] for image in load_images(data / "natural", color=color)]
     planes = [np.moveaxis(crop, -1, 0) if color else crop[None] for crop in crops]
-    details = [split_frequencies(plane)[1] for plane in planes]
+    return [split_frequencies(plane)[1] for plane in planes]
+
+
+def autoencoder_filters(data: Path, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the decoder and of the encoder, (n_components, 1, 9, 9)."""
+    details = photograph_details(data, color=False)
+    learner = ConvolutionalSparseAutoencoder(n_components, 9, alpha=0.1, random_state=0).fit(details)
+    return learner.components_, learner.encoder_components_
+
+
+def convolutional_filters(data: Path, n_components: int, *, color: bool) -> np.ndarray:
+    """(n_components, channels, 9, 9), the most used first."""
+    details = photograph_details(data, color=color)
     learner = ConvolutionalDictionaryLearning(n_components, 9, alpha=0.1, max_iter=60, random_state=0)
     codes = learner.fit(details).encode(details, sparse_output=True)
     usage = sum(np.diff(maps.tocsr().indptr) for maps in codes)
@@ -106,6 +123,9 @@ def main() -> None:
     banks = [convolutional_filters(data, n, color=False) for n in FILTER_COUNTS]
     save(side_by_side([filter_mosaic(bank) for bank in banks]), 1, args.out / "filters-natural.png")
     save(filter_mosaic(convolutional_filters(data, 64, color=True)), 3, args.out / "filters-color.png")
+    sides = zip(*(autoencoder_filters(data, n) for n in FILTER_COUNTS[:-1]), strict=True)
+    rows = [side_by_side([filter_mosaic(bank) for bank in banks]) for banks in sides]
+    save(np.concatenate(rows), 1, args.out / "filters-autoencoder.png")
 
 
 if __name__ == "__main__":
