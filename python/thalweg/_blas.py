@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import threadpoolctl
@@ -38,8 +39,13 @@ class _OneBlasThread(AbstractContextManager[None]):
 one_blas_thread = _OneBlasThread()
 
 
-@cache
 def _blas() -> threadpoolctl.ThreadpoolController:
+    # A module imported since may have brought a library of its own.
+    return _libraries(len(sys.modules))
+
+
+@lru_cache(maxsize=1)
+def _libraries(_: int) -> threadpoolctl.ThreadpoolController:
     # Finding the libraries takes a millisecond, which a step of learning would notice.
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
