@@ -326,7 +326,9 @@ def main() -> None:
                 targets = [float(t) for t in args.targets.split(",")]
                 rows += run_cell(cell, here, problem, best, targets, args)
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in limits.items())
-    tables = f"{summary(rows, args.cap)}\n\n{details(rows, args.cap)}\n\nOn {common.THREADS} threads: {rates}."
+    tables = (
+        f"{summary(rows, args.cap)}\n\n{details(rows, args.cap)}\n\nOn {common.THREADS} threads: {rates}."
+    )
     common.report(args.out, "Convolutional sparse coding to an excess of the objective", tables, rows)
 
 
