@@ -3,9 +3,10 @@
 Ten photographs of Kodak's, centres of 512 x 512 in gray, less their low-pass part; 32 filters of 8x8;
 float32; the circular boundary, which is SPORCO's. The judge, the same for all, scales every filter to unit
 length and codes crops of other photographs with a fixed alpha, to a duality gap of 1e-3 of the objective that
-NumPy computes in float64, whoever found the codes; its time does not count. SPORCO's learners run once, as long as in their examples, and their
-filters are kept after every iteration. thalweg is fitted anew with more and more iterations until its
-filters are judged as good as the best of SPORCO's at the end: the time of that one fit is what it takes.
+NumPy computes in float64, whoever found the codes; its time does not count. SPORCO's learners run once, as
+long as in their examples, and their filters are kept after every iteration. thalweg is fitted anew with more
+and more iterations until its filters are judged as good as the best of SPORCO's at the end: the time of that
+one fit is what it takes.
 
 The photographs are looked for in the folder `natural` of THALWEG_DATA, or of ../shared/data beside the
 project.
