@@ -12,6 +12,8 @@ Every competitor runs in the boundary that it works in, and thalweg on each of t
 and the FFT, "valid" (codes larger than the image) for `conv2d` and the FFT, "full" (atoms inside the
 signal, codes not negative) for alphacsc and both FISTAs, on a recording of three channels.
 
+A lasso's codes have at most as many non-zeros as there are pixels: 64 filters cannot have 2 %.
+
     python bench/peers/csc.py --out bench/results/csc
     python bench/peers/csc.py --cases "256 8x8" --densities 0.005 --targets 1e-2 --reps 1 --cap 10
 """
