@@ -82,9 +82,10 @@ def _converted(array: NDArray[Any], dtype: Any, name: str, *, order: Literal["C"
 
 def is_finite(array: FloatArray) -> bool:
     """Whether every element of the float array is finite."""
-    # One pass and no temporary: a sum is finite unless an element is not, or it overflows.
+    # One pass and no temporary: a sum of squares is finite unless an element is not, or it overflows.
+    flat = array.ravel(order="K")
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all())
+        return bool(np.isfinite(np.vdot(flat, flat)) or np.isfinite(array).all())
 
 
 def _refuse_not_finite(given: NDArray[Any], made: FloatArray, name: str) -> NoReturn:

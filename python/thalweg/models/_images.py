@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _check
 from .._check import FloatArray
@@ -112,3 +114,17 @@ def _check_axes(image: tuple[int, ...], shape: tuple[int, ...], expected: str, n
         raise ValueError(f"{name}: expected shape {expected}, got {shape}")
     if 0 in image:
         raise ValueError(f"{name}: expected at least one pixel, got shape {shape}")
+
+
+def sizes_of(value: Any, name: str) -> tuple[int, ...]:
+    """Height and width from an integer or a pair; a length from one in a sequence."""
+    is_sequence = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    sizes = tuple(value) if is_sequence else (value, value)
+    if len(sizes) not in (1, 2):
+        raise ValueError(f"{name}: expected an integer, (height, width) or (length,), got {value!r}")
+    return tuple(_check.whole_number(size, name, minimum=1) for size in sizes)
+
+
+def pixel_sizes(images: list[FloatArray]) -> NDArray[np.int64]:
+    """Height and width of every image, shape (n, 2)."""
+    return np.array([image.shape[1:] for image in images], np.int64).reshape(-1, 2)

@@ -28,7 +28,7 @@ from ._convolutional_filters import (
     project_filters,
     worst_patches,
 )
-from ._images import Layout, as_images
+from ._images import Layout, as_images, pixel_sizes, sizes_of
 from ._learning import require_finite_step, unchanged_by_errors
 
 # Online, the fewest steps without a code after which a filter is dead: a batch may be one image, and a good
@@ -268,7 +268,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             self._start(images, layout.ndim)
             self._n_images = n_images
             self._batch_size = None if self.batch_size is None else int(self.batch_size)
-            self._sizes = _sizes(images if self.batch_size is None else [])
+            self._sizes = pixel_sizes(images if self.batch_size is None else [])
         self._learn(X, mask)
         return self
 
@@ -304,7 +304,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             images, _, layout = self._fetch(X, None, None, dtype)
             if not begun:
                 self._start(images, layout.ndim)
-            self._n_images, self._batch_size, self._sizes = 0, None, _sizes([])
+            self._n_images, self._batch_size, self._sizes = 0, None, pixel_sizes([])
             coded = self._online_step(images)
         warn_unconverged(coded.infos, self.coding_tol, stacklevel=2)
         return self
@@ -555,7 +555,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
 
     def _check_codes_kept(self, images: list[FloatArray]) -> None:
         """ValueError where these are not the images of `fit`, or their last codes are none any more."""
-        for i, (now, begun) in enumerate(zip(_sizes(images).tolist(), self._sizes.tolist(), strict=True)):
+        sizes = pixel_sizes(images).tolist()
+        for i, (now, begun) in enumerate(zip(sizes, self._sizes.tolist(), strict=True)):
             if now != begun:
                 raise ValueError(
                     f"X[{i}]: expected the image of fit, of {begun[0]} x {begun[1]} pixels, "
@@ -575,12 +576,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
                 )
 
     def _size(self) -> tuple[int, ...]:
-        size = self.filter_size if isinstance(self.filter_size, tuple | list) else (self.filter_size,) * 2
-        if len(size) not in (1, 2):
-            raise ValueError(
-                f"filter_size: expected an integer, (height, width) or (length,), got {self.filter_size!r}"
-            )
-        return tuple(whole_number(n, "filter_size", minimum=1) for n in size)
+        return sizes_of(self.filter_size, "filter_size")
 
     def _fetch(
         self, X: Any, rows: NDArray[np.int64] | None, mask: Any, dtype: Any
@@ -654,11 +650,6 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
             for i, shape in enumerate(values["map_shapes"])
         ]
         self.__dict__.update(state, **{name: values[name] for name in _VALUES})
-
-
-def _sizes(images: list[FloatArray]) -> NDArray[np.int64]:
-    """Height and width of every image."""
-    return np.array([image.shape[1:] for image in images], np.int64).reshape(-1, 2)
 
 
 def _number_of(X: Any) -> int:

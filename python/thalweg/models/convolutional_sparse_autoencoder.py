@@ -29,7 +29,7 @@ from ._autoencoder_step import (
     take_step,
 )
 from ._crops import crops_of_pass, stacks
-from ._images import Layout, as_images
+from ._images import Layout, as_images, pixel_sizes, sizes_of
 from ._learning import unchanged_by_errors
 
 NONLINEARITIES = ("tanh", "shrinkage")
@@ -223,7 +223,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         with unchanged_by_errors(self):
             images, layout = self._images(X, ndim=len(self._filter_sizes()))
             self._start(images, layout)
-            self._sizes = _sizes(images)
+            self._sizes = pixel_sizes(images)
             self._batch = self._fit_batch()
         self._learn(images, X)
         return self
@@ -258,7 +258,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
             self._sizes = np.empty((0, 2), np.int64)
             self._batch = self._fit_batch()
         crop = self._crop()
-        crops = crops_of_pass(_sizes(images), crop, self._seed, self.n_steps_, row=1)
+        crops = crops_of_pass(pixel_sizes(images), crop, self._seed, self.n_steps_, row=1)
         for first in range(0, len(crops), self.batch_size):
             self._step(stacks(images, crops[first : first + self.batch_size], crop))
         return self
@@ -289,7 +289,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         images = self._images_to_go_on_with(X)
         if len(self._sizes) == 0:
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
-        if not np.array_equal(_sizes(images), self._sizes):
+        if not np.array_equal(pixel_sizes(images), self._sizes):
             raise ValueError(f"X: expected the {len(self._sizes)} images of fit, got images of other sizes")
         if self._fit_batch() != self._batch:
             raise ValueError(
@@ -546,7 +546,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         return as_images(Z, ndim=self.components_.ndim - 2, channels=len(self.components_), name="Z")
 
     def _filter_sizes(self) -> tuple[int, ...]:
-        return _sizes_of(self.filter_size, "filter_size", minimum=1)
+        return sizes_of(self.filter_size, "filter_size")
 
     def _filter_shape(self) -> tuple[int, int]:
         height, width = (1, *self._filter_sizes())[-2:]
@@ -557,7 +557,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         ndim = len(self._filter_sizes())
         if self.crop_size is None:
             return _CROP_FILTERS * kh if ndim == 2 else 1, _CROP_FILTERS * kw
-        sizes = _sizes_of(self.crop_size, "crop_size", minimum=1)
+        sizes = sizes_of(self.crop_size, "crop_size")
         if ndim == 1 and isinstance(self.crop_size, int | np.integer):
             sizes = sizes[1:]
         if len(sizes) != ndim:
@@ -624,21 +624,6 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _sizes(images: list[FloatArray]) -> NDArray[np.int64]:
-    """Height and width of every image."""
-    return np.array([image.shape[1:] for image in images], np.int64)
-
-
-def _sizes_of(value: Any, name: str, minimum: int) -> tuple[int, ...]:
-    """Height and width from an integer or a pair; a length from one in a sequence."""
-    sizes = tuple(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else None
-    if sizes is None:
-        return (whole_number(value, name, minimum=minimum),) * 2
-    if len(sizes) not in (1, 2):
-        raise ValueError(f"{name}: expected an integer, (height, width) or (length,), got {value!r}")
-    return tuple(whole_number(size, name, minimum=minimum) for size in sizes)
 
 
 def _text(sizes: Sequence[int]) -> str:
