@@ -327,6 +327,10 @@ def main() -> None:
                 here = {name: c for name, c in competitors.items() if boundary in c.boundaries}
                 targets = [float(t) for t in args.targets.split(",")]
                 rows += run_cell(cell, here, problem, best, targets, args)
+                write(rows, limits, args)  # after every cell, for a run may take an hour
+
+
+def write(rows: list[dict[str, Any]], limits: dict[str, float], args: Any) -> None:
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in limits.items())
     tables = (
         f"{summary(rows, args.cap)}\n\n{details(rows, args.cap)}\n\nOn {common.THREADS} threads: {rates}."
