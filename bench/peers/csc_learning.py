@@ -63,7 +63,7 @@ def held_out_objective(filters: np.ndarray, images: np.ndarray, alpha: float) ->
     for i in range(images.shape[-1]):
         problem = Problem(images[None, ..., i].astype(np.float64), bank, "circular", alpha)
         coder = ConvolutionalLassoSolver(
-            bank, boundary="circular", max_iter=1_000_000, tol=5e-4, n_jobs=common.THREADS
+            bank, boundary="circular", max_iter=1_000_000, tol=1e-5, n_jobs=common.THREADS
         )
         codes = coder.encode(problem.image, alpha)[0].toarray()
         objective, gap = problem.gap(codes)
