@@ -13,6 +13,7 @@ void bind_dictionary(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_gibbs(pybind11::module_& m);
 void bind_lasso(pybind11::module_& m);
+void bind_messages(pybind11::module_& m);
 void bind_omp(pybind11::module_& m);
 void bind_patches(pybind11::module_& m);
 void bind_rng(pybind11::module_& m);

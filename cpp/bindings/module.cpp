@@ -61,6 +61,7 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
   thalweg::bindings::bind_dictionary(m);
   thalweg::bindings::bind_elementwise(m);
   thalweg::bindings::bind_lasso(m);
+  thalweg::bindings::bind_messages(m);
   thalweg::bindings::bind_omp(m);
   thalweg::bindings::bind_patches(m);
   thalweg::bindings::bind_rng(m);

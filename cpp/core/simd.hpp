@@ -133,6 +133,29 @@ template <class T, class Mask>
 #endif
 }
 
+// All bits set in the lanes whose bit is set, the first lane lowest.
+template <class T>
+[[gnu::always_inline]] inline auto lane_mask(unsigned lane_bits) {
+  using I = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  Vec<I> bit;
+  for (int l = 0; l < lanes<T>; ++l) bit[l] = I{1} << l;
+  return (broadcast(static_cast<I>(lane_bits)) & bit) == bit;
+}
+
+// The lanes whose bit is set, zero in the others; those need not be worth anything, but must be readable.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load_lanes(const T* p, unsigned lane_bits) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return reinterpret_cast<Vec<T>>(_mm512_maskz_loadu_ps(static_cast<__mmask16>(lane_bits), p));
+  else
+    return reinterpret_cast<Vec<T>>(_mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_bits), p));
+#else
+  const auto mask = lane_mask<T>(lane_bits);
+  return reinterpret_cast<Vec<T>>(reinterpret_cast<decltype(mask)>(load(p)) & mask);
+#endif
+}
+
 // Calls visit(j) for all j in [0, width) whose lane is set in test(first lane's j), the comparison of one
 // vector; `width` is a whole number of vectors.
 template <class T, class Test, class Visit>
