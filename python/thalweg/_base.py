@@ -39,6 +39,55 @@ class Inference(Protocol):
 
 
 @runtime_checkable
+class Network(Protocol):
+    """A differentiable function G(x; W), whose outputs are read by energies of decisions and of densities."""
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """W by name: the arrays themselves, float32 or float64, all of one dtype."""
+        ...
+
+    @property
+    def n_outputs(self) -> int:
+        """The length of G(x)."""
+        ...
+
+    def forward(self, X: FloatArray) -> tuple[FloatArray, Any]:
+        """G(x) of every row, shape (n_samples, n_outputs), and a tape for `pullback`."""
+        ...
+
+    def pullback(
+        self, tape: Any, gradient: FloatArray, *, inputs: bool = False
+    ) -> tuple[dict[str, FloatArray], FloatArray | None]:
+        """From the gradient in the outputs to that in each parameter, summed over the rows.
+
+        And, asked for, in `X`, of its shape.
+        """
+        ...
+
+    def with_parameters(self, parameters: dict[str, FloatArray]) -> Network:
+        """The same architecture with these arrays, which are not copied."""
+        ...
+
+
+@runtime_checkable
+class Distance(Protocol):
+    """D(a, b) of two vectors, as between an answer and what a network gives."""
+
+    def value(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """D of rows a and b (..., n_features) whose leading axes broadcast, shape (...), in their dtype."""
+        ...
+
+    def gradients(self, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The gradients of every pair's D in a and in b, each (..., n_features)."""
+        ...
+
+    def nearest_outside(self, center: FloatArray, point: FloatArray, radius: float) -> FloatArray:
+        """By row the y nearest to `point` whose Euclidean distance from `center` is at least `radius`."""
+        ...
+
+
+@runtime_checkable
 class PersistableState(Protocol):
     """A model whose state, arrays and JSON values, suffices to predict and to go on learning exactly."""
 
