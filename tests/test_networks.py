@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from reference import networks as reference
 from thalweg._base import Network
-from thalweg.energies import ConvolutionalNetwork, DenseNetwork
+from thalweg.energies import ConvolutionalNetwork, DenseNetwork, dense
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "softplus", "relu"]
 SMOOTH = ACTIVATIONS[:-1]
@@ -309,6 +309,34 @@ def test_same_bits_whatever_the_threads(kind: str, dtype: Any) -> None:
                 made.append(network.laplacian(X[:50]))
             results.append([array.tobytes() for array in made])
     assert results[0] == results[1] == results[2]
+
+
+def test_products_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blas_threads() -> set[int]:
+        blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return {pool["num_threads"] for pool in blas if pool.get("threading_layer") != "openmp"}
+
+    seen: list[set[int]] = []
+
+    def noted(function: Any) -> Any:
+        def wrapped(*arguments: Any) -> Any:
+            seen.append(blas_threads())
+            return function(*arguments)
+
+        return wrapped
+
+    monkeypatch.setattr(dense._Layer, "sums", noted(dense._Layer.sums))
+    monkeypatch.setattr(dense, "pulled_back", noted(dense.pulled_back))
+    network, X = networks()["dense"], np.ones((3, 144))
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("BLAS has no threads here")
+        _, tape = network.forward(X)
+        network.pullback(tape, np.ones((3, 2)))
+        network.input_gradient(X, np.ones(2))
+        network.laplacian(X)
+    assert len(seen) == 10  # two layers each way
+    assert all(threads == {1} for threads in seen)
 
 
 @pytest.mark.parametrize("kind", KINDS)
