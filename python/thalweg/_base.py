@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -97,6 +98,54 @@ class PersistableState(Protocol):
 
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """The inverse of `_get_state`, on an estimator with the same parameters."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FactorStructure:
+    """Which variables a factor graph has and which of them each factor reads; the energies come beside it.
+
+    Factor f has kind `kinds[f]` and the scope `scope_variables[scope_starts[f]:scope_starts[f + 1]]`. How
+    many energies a kind has, and in what order, is written at `thalweg._factors.FactorKind`; the energies of
+    all factors lie in one flat array, factor after factor.
+
+    Attributes
+    ----------
+    cardinalities : ndarray of int64, shape (n_variables,)
+        Numbers of states, at least 1.
+    kinds : ndarray of int64, shape (n_factors,)
+    scope_starts : ndarray of int64, shape (n_factors + 1,)
+    scope_variables : ndarray of int64, shape (scope_starts[-1],)
+    """
+
+    cardinalities: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    scope_starts: NDArray[np.int64]
+    scope_variables: NDArray[np.int64]
+
+
+@runtime_checkable
+class FactorEnergy(Protocol):
+    """An energy that is a sum of factors: what inference asks of a graph."""
+
+    @property
+    def structure(self) -> FactorStructure:
+        """Variables and scopes."""
+        ...
+
+    @property
+    def energies(self) -> FloatArray:
+        """The flat array of the factors' energies, shape (n_energies,); +inf forbids."""
+        ...
+
+    @property
+    def constant(self) -> float:
+        """What the energy of every configuration has besides."""
+        ...
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """The variables' names; 0, 1, ... where they were given none."""
         ...
 
 

@@ -4,6 +4,7 @@ from .bernoulli_rbm import BernoulliRBMEnergy
 from .conv import ConvolutionalNetwork
 from .dense import DenseNetwork
 from .distances import AbsoluteDistance, CosineDistance, HuberDistance, SquaredDistance
+from .factor_graph import FactorGraph
 from .gaussian_rbm import GaussianRBMEnergy
 from .predictive_sparse_decomposition import PredictiveSparseDecompositionEnergy
 from .sparse_coding import SparseCodingEnergy
@@ -14,6 +15,7 @@ __all__ = [
     "ConvolutionalNetwork",
     "CosineDistance",
     "DenseNetwork",
+    "FactorGraph",
     "GaussianRBMEnergy",
     "HuberDistance",
     "PredictiveSparseDecompositionEnergy",

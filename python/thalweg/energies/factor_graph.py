@@ -1,0 +1,680 @@
+"""Factor graphs: an energy of discrete variables, put together from tables and built-in factors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check, _factors
+from .._base import FactorStructure
+from .._check import FloatArray
+from .._factors import FactorKind, Integers
+from ._conditioning import Conditioning
+
+# Joint states that are looked up at once.
+_BLOCK = 2**22
+
+
+class FactorPart(NamedTuple):
+    """Factors that were added together: kinds (n,), arities (n,), flat scopes, flat energies."""
+
+    kinds: Integers
+    arities: Integers
+    scopes: Integers
+    energies: FloatArray
+
+
+class FactorGraph:
+    r"""The energy of a configuration of discrete variables, a sum of factors that read a few of them each.
+
+    .. math:: E(x) = \sum_f E_f(x_{\partial f})
+
+    Energies, not potentials: exp(-E_f) is what other books call a potential, and low energy is good. +inf in
+    a table forbids a joint state. Factors are added to the graph, one or many in a call; inference
+    (`thalweg.inference.belief_propagation`, `junction_tree`, `min_cut`) reads it.
+
+    Parameters
+    ----------
+    cardinalities : sequence of int, or dict of name to int
+        Numbers of states of the variables, at least 1. In a dict the variables have names, any hashable
+        ones, and every method takes and gives these; else they are 0, 1, 2, ....
+    dtype : {float64, float32}, default=float64
+        Of the energies, and so of messages and beliefs.
+
+    Attributes
+    ----------
+    names : tuple
+        The variables' names, 0, 1, ... where they were given none.
+    constant : float
+        What is added to the energy of every configuration: what `observe` has made of factors without free
+        variables.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument is of the wrong kind, shape or range; the message names the factor and the variable.
+
+    References
+    ----------
+    F. R. Kschischang, B. J. Frey, H.-A. Loeliger, "Factor graphs and the sum-product algorithm", IEEE
+    Transactions on Information Theory, 2001.
+    Y. LeCun, S. Chopra, R. Hadsell, M. Ranzato, F. J. Huang, "A tutorial on energy-based learning", 2006.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.energies import FactorGraph
+    >>> graph = FactorGraph({"rain": 2, "sprinkler": 2, "grass": 3})
+    >>> graph.add_unary("rain", [0.2, 1.6])
+    range(0, 1)
+    >>> graph.add_table(["rain", "sprinkler"], [[0.5, 0.9], [0.1, np.inf]])
+    range(1, 2)
+    >>> graph.add_truncated_linear(["rain", "grass"], slope=1.0, cap=1.5)
+    range(2, 3)
+    >>> graph.energy({"rain": 1, "sprinkler": 0, "grass": 2})
+    2.7
+    >>> graph.energy({"rain": [1, 1], "sprinkler": [0, 1], "grass": [1, 1]}).tolist()
+    [1.7000000000000002, inf]
+    >>> seen = graph.observe({"rain": 1})
+    >>> seen.names, seen.constant, seen.energy({"sprinkler": 0, "grass": 2})
+    (('sprinkler', 'grass'), 1.6, 2.7)
+
+    A chain of five variables, whose numbers are its names; many factors in one call:
+
+    >>> chain = FactorGraph([3] * 5)
+    >>> chain.add_unary(range(5), np.eye(5, 3))
+    range(0, 5)
+    >>> chain.add_potts([[0, 1], [1, 2], [2, 3], [3, 4]], weight=0.5)
+    range(5, 9)
+    >>> chain.energy([0, 0, 1, 1, 1])
+    1.5
+    """
+
+    def __init__(
+        self, cardinalities: Sequence[int] | Mapping[Any, int] | NDArray[Any], *, dtype: Any = np.float64
+    ) -> None:
+        self._dtype = np.dtype(_check.one_of(np.dtype(dtype), "dtype", (np.float64, np.float32)))
+        is_named = isinstance(cardinalities, Mapping)
+        counts = list(cardinalities.values()) if isinstance(cardinalities, Mapping) else list(cardinalities)
+        self.names: tuple[Hashable, ...] = (
+            tuple(cardinalities) if isinstance(cardinalities, Mapping) else tuple(range(len(counts)))
+        )
+        if not counts:
+            raise ValueError("cardinalities: expected at least one variable, got none")
+        self._cardinalities = np.array(
+            [
+                _check.whole_number(k, f"cardinalities: variable {n!r}", minimum=1)
+                for n, k in zip(self.names, counts)
+            ],
+            np.int64,
+        )
+        self.constant = 0.0
+        self._start(is_named)
+
+    def _start(self, is_named: bool) -> None:
+        self._is_named = is_named
+        self._number = {name: i for i, name in enumerate(self.names)} if is_named else {}
+        self._parts: list[FactorPart] = []
+        self._n_factors = 0
+        self._structure: FactorStructure | None = None
+        self._groups: list[_factors.FactorGroup] | None = None
+
+    # --- what it is
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64 or float32."""
+        return self._dtype
+
+    @property
+    def n_variables(self) -> int:
+        """Number of variables."""
+        return len(self.names)
+
+    @property
+    def n_factors(self) -> int:
+        """Number of factors."""
+        return self._n_factors
+
+    @property
+    def structure(self) -> FactorStructure:
+        """Variables and scopes, without the energies."""
+        self._gather()
+        if self._structure is None:
+            part = self._parts[0]
+            starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(part.arities, dtype=np.int64)])
+            self._structure = FactorStructure(self._cardinalities, part.kinds, starts, part.scopes)
+        return self._structure
+
+    @property
+    def energies(self) -> FloatArray:
+        """The numbers of all factors in the order in which they were added, shape (n_energies,); read-only.
+
+        Those of factor f begin at `energy_starts()[f]`. What a kind's numbers are: `add_table` and the other
+        methods name them.
+        """
+        self._gather()
+        view = self._parts[0].energies.view()
+        view.flags.writeable = False
+        return view
+
+    def energy_starts(self) -> Integers:
+        """Where each factor's numbers begin in `energies`, shape (n_factors + 1,)."""
+        return _factors.energy_starts(self.structure)
+
+    def __repr__(self) -> str:
+        return f"FactorGraph(n_variables={self.n_variables}, n_factors={self.n_factors})"
+
+    def _gather(self) -> None:
+        if len(self._parts) == 1:
+            return
+        kinds, arities, scopes = (
+            np.concatenate([np.empty(0, np.int64), *(p[k] for p in self._parts)]) for k in range(3)
+        )
+        energies = np.concatenate([np.empty(0, self._dtype), *(p.energies for p in self._parts)])
+        self._parts = [FactorPart(kinds, arities, scopes, energies)]
+
+    def _all_groups(self) -> list[_factors.FactorGroup]:
+        if self._groups is None:
+            self._groups = _factors.factor_groups(self.structure)
+        return self._groups
+
+    # --- factors
+
+    def add_table(self, variables: Any, energies: Any) -> range:
+        """Adds one factor of any arity, given by its energies.
+
+        Parameters
+        ----------
+        variables : sequence of names
+            The scope.
+        energies : array-like of shape (cardinality of the first variable, of the second, ...)
+            +inf forbids a joint state.
+
+        Returns
+        -------
+        range
+            The factor's number.
+        """
+        return self._add_tables(self._scopes([variables], FactorKind.TABLE), self._numbers(energies)[None])
+
+    def add_tables(self, variables: Any, energies: Any) -> range:
+        """Adds many factors over variables of the same cardinalities.
+
+        Parameters
+        ----------
+        variables : array-like of names, shape (n, arity)
+        energies : array-like of shape (k1, k2, ...) or (n, k1, k2, ...)
+            Shared by all, or of each its own.
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        scopes = self._scopes(variables, FactorKind.TABLE)
+        values = self._numbers(energies)
+        if values.ndim == scopes.shape[1]:
+            values = np.broadcast_to(values, (len(scopes), *values.shape))
+        return self._add_tables(scopes, values)
+
+    def add_unary(self, variables: Any, energies: Any) -> range:
+        """Adds a factor on one variable, or one on each of many.
+
+        Parameters
+        ----------
+        variables : name, or sequence of names
+        energies : array-like of shape (cardinality,) or (n, cardinality)
+            +inf forbids a state.
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        many = [variables] if self._is_single(variables) else variables
+        return self.add_tables(_column(many), energies)
+
+    def add_potts(self, variables: Any, weight: Any = 1.0) -> range:
+        """Adds weight [x != y]; its number is the weight.
+
+        Parameters
+        ----------
+        variables : pair of names, or array-like of shape (n, 2)
+        weight : float or array-like of shape (n,), default=1.0
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_pairs(FactorKind.POTTS, variables, {"weight": weight})
+
+    def add_truncated_linear(self, variables: Any, slope: Any, cap: Any) -> range:
+        """Adds min(slope abs(x - y), cap); its numbers are slope and cap.
+
+        Parameters
+        ----------
+        variables : pair of names, or array-like of shape (n, 2)
+        slope : float or array-like of shape (n,)
+        cap : float or array-like of shape (n,)
+            +inf does not truncate.
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_pairs(FactorKind.TRUNCATED_LINEAR, variables, {"slope": slope, "cap": cap})
+
+    def add_truncated_quadratic(self, variables: Any, slope: Any, cap: Any) -> range:
+        """Adds min(slope (x - y)^2, cap); its numbers are slope and cap.
+
+        Parameters
+        ----------
+        variables : pair of names, or array-like of shape (n, 2)
+        slope : float or array-like of shape (n,)
+        cap : float or array-like of shape (n,)
+            +inf does not truncate.
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_pairs(FactorKind.TRUNCATED_QUADRATIC, variables, {"slope": slope, "cap": cap})
+
+    def add_product(self, variables: Any, weight: Any = 1.0) -> range:
+        """Adds weight x y of the states 0, 1, ...; its number is the weight.
+
+        With binary variables it is an edge of a Boltzmann machine, whose weight W is minus this one.
+
+        Parameters
+        ----------
+        variables : pair of names, or array-like of shape (n, 2)
+        weight : float or array-like of shape (n,), default=1.0
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_pairs(FactorKind.PRODUCT, variables, {"weight": weight})
+
+    def add_or(self, inputs: Any, output: Any) -> range:
+        """Forbids all but output = (some input is 1); all binary, without numbers.
+
+        Parameters
+        ----------
+        inputs : sequence of names, or array-like of shape (n, n_inputs)
+        output : name, or sequence of n names
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_logical(FactorKind.OR, inputs, output)
+
+    def add_and(self, inputs: Any, output: Any) -> range:
+        """Forbids all but output = (every input is 1); all binary, without numbers.
+
+        Parameters
+        ----------
+        inputs : sequence of names, or array-like of shape (n, n_inputs)
+        output : name, or sequence of n names
+
+        Returns
+        -------
+        range
+            The factors' numbers.
+        """
+        return self._add_logical(FactorKind.AND, inputs, output)
+
+    # --- what it says
+
+    def energy(self, states: Any) -> float | NDArray[np.float64]:
+        """E(x), accumulated in float64; +inf where x is forbidden.
+
+        Parameters
+        ----------
+        states : array-like of int, shape (n_variables,) or (n, n_variables), or dict of name to state or
+        states
+            One configuration, or n of them.
+
+        Returns
+        -------
+        float, or ndarray of float64 of shape (n,)
+        """
+        rows, is_one = self._states(states)
+        total = np.full(len(rows), self.constant)
+        energies = self.energies
+        for group in self._all_groups():
+            step = max(1, _BLOCK // group.scopes.size)
+            for first in range(0, len(rows), step):
+                block = slice(first, first + step)
+                values = _factors.evaluate(group, energies, rows[block])
+                total[block] += values.sum(axis=1, dtype=np.float64)
+        return float(total[0]) if is_one else total
+
+    def gradient(self, states: Any, weight: Any = None) -> NDArray[np.float64]:
+        """sum_n weight_n dE(x_n) / d`energies`: how the energy depends on the factors' numbers.
+
+        Of a table it counts how often each joint state occurs; of a truncated factor it falls to the slope
+        where slope and cap agree.
+
+        Parameters
+        ----------
+        states : as for `energy`
+        weight : array-like of shape (n,) or None
+            None stands for ones.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_energies,)
+        """
+        rows, _ = self._states(states)
+        weights = np.ones(len(rows)) if weight is None else _check.float_array(weight, "weight", ndim=1)
+        if len(weights) != len(rows):
+            raise ValueError(
+                f"weight: expected shape ({len(rows)},), as states have rows, got {weights.shape}"
+            )
+        energies, gradient = self.energies, np.zeros(len(self.energies))
+        for group in self._all_groups():
+            step = max(1, _BLOCK // group.scopes.size)
+            for first in range(0, len(rows), step):
+                block = slice(first, first + step)
+                _factors.add_derivatives(group, energies, rows[block], weights[block], gradient)
+        return gradient
+
+    def with_energies(self, energies: Any) -> FactorGraph:
+        """The same variables and scopes with other numbers.
+
+        Parameters
+        ----------
+        energies : array-like of shape (n_energies,)
+            In the order of `energies`.
+
+        Returns
+        -------
+        FactorGraph
+        """
+        values = self._numbers(energies)
+        if values.shape != self.energies.shape:
+            raise ValueError(f"energies: expected shape {self.energies.shape}, got {values.shape}")
+        groups = self._all_groups()
+        for group in groups:
+            self._check_numbers(group.kind, group.scopes, group.values(values), group.factors)
+        made = self._like(self.names, self._cardinalities)
+        made.constant = self.constant
+        made._parts = [self._parts[0]._replace(energies=values.copy())]
+        made._n_factors, made._structure, made._groups = self._n_factors, self.structure, groups
+        return made
+
+    def observe(self, states: Mapping[Any, int]) -> FactorGraph:
+        """The energy of the other variables, given the states of these.
+
+        Factors lose the observed variables: what is left of a built-in factor becomes a table, what no longer
+        reads any variable goes to `constant`. The free variables keep their names, so that an unnamed graph
+        without variable 0 has the variables 1, 2, ....
+
+        Parameters
+        ----------
+        states : dict of name to state
+            At least one variable must stay free.
+
+        Returns
+        -------
+        FactorGraph
+            With E(free) = E(free, observed).
+
+        Raises
+        ------
+        ValueError
+            Where a factor forbids the observation.
+        """
+        if not isinstance(states, Mapping):
+            raise TypeError(f"states: expected a dict of name to state, got {type(states).__name__}")
+        observed = np.full(self.n_variables, -1, np.int64)
+        for name, state in states.items():
+            variable = self._variable(name)
+            observed[variable] = _check.whole_number(state, f"states: variable {name!r}")
+            self._check_state(variable, int(observed[variable]), "states")
+        free = np.flatnonzero(observed < 0)
+        if not len(free):
+            raise ValueError("states: expected at least one variable that is not observed; see energy")
+        made = self._like(tuple(self.names[int(v)] for v in free), self._cardinalities[free])
+        rest = Conditioning(observed, self.names)
+        for group in self._all_groups():
+            rest.take(group, self.energies)
+        made.constant = self.constant + rest.constant
+        for kind, scopes, values in rest.factors():
+            made._add(kind, scopes, values)
+        return made
+
+    def by_name(self, per_variable: Sequence[Any] | NDArray[Any]) -> dict[Hashable, Any]:
+        """What belongs to the variables, in their order, as a dict by name."""
+        if len(per_variable) != self.n_variables:
+            raise ValueError(f"per_variable: expected {self.n_variables} elements, got {len(per_variable)}")
+        return dict(zip(self.names, per_variable, strict=True))
+
+    # --- inside
+
+    def _like(self, names: tuple[Hashable, ...], cardinalities: Integers) -> FactorGraph:
+        made = object.__new__(FactorGraph)
+        made._dtype, made.names, made._cardinalities, made.constant = self._dtype, names, cardinalities, 0.0
+        made._start(self._is_named or names != tuple(range(len(names))))
+        return made
+
+    def _add(self, kind: FactorKind, scopes: Integers, values: FloatArray) -> range:
+        """Adds factors with scopes (n, arity) and numbers (n, n_numbers), after all checks."""
+        wrong = _factors.scope_fault(kind, self._shape(scopes[0])) if len(scopes) else ""
+        if wrong:
+            raise ValueError(f"{self._factor(kind, scopes[0], 0)}: {wrong}")
+        repeated = _factors.repeated_variable(scopes)
+        if repeated is not None:
+            row, variable = repeated
+            raise ValueError(
+                f"{self._factor(kind, scopes[row], row)}: "
+                f"variable {self.names[variable]!r} stands there twice"
+            )
+        self._check_numbers(kind, scopes, values)
+        count, arity = scopes.shape
+        self._parts.append(
+            FactorPart(
+                np.full(count, int(kind), np.int64),
+                np.full(count, arity, np.int64),
+                scopes.reshape(-1).copy(),
+                np.array(values, self._dtype).reshape(-1),
+            )
+        )
+        self._structure = self._groups = None
+        self._n_factors += count
+        return range(self._n_factors - count, self._n_factors)
+
+    def _add_tables(self, scopes: Integers, values: FloatArray) -> range:
+        self._check_shape(scopes, values)
+        return self._add(FactorKind.TABLE, scopes, values.reshape(len(scopes), -1))
+
+    def _add_pairs(self, kind: FactorKind, variables: Any, numbers: dict[str, Any]) -> range:
+        is_one = self._is_scope(variables)
+        scopes = self._scopes([variables] if is_one else variables, kind)
+        columns = np.empty((len(scopes), len(numbers)), self._dtype)
+        for k, (name, number) in enumerate(numbers.items()):
+            given = self._numbers(number, name)
+            if given.ndim and given.shape != (len(scopes),):
+                raise ValueError(f"{name}: expected a number or shape ({len(scopes)},), got {given.shape}")
+            columns[:, k] = given
+        return self._add(kind, scopes, columns)
+
+    def _add_logical(self, kind: FactorKind, inputs: Any, output: Any) -> range:
+        is_one = self._is_scope(inputs)
+        sources = self._scopes([inputs] if is_one else inputs, kind)
+        targets = self._scopes(_column([output] if is_one else output), kind)
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"output: expected {len(sources)} variables, as inputs has rows, got {len(targets)}"
+            )
+        scopes = np.concatenate([sources, targets], axis=1)
+        for row, scope in enumerate(scopes[(self._cardinalities[scopes] != 2).any(axis=1)][:1]):
+            variable = int(scope[np.argmax(self._cardinalities[scope] != 2)])
+            raise ValueError(
+                f"{self._factor(kind, scope, row)}: variable {self.names[variable]!r} has "
+                f"{self._cardinalities[variable]} states, expected 2"
+            )
+        return self._add(kind, scopes, np.empty((len(scopes), 0), self._dtype))
+
+    def _numbers(self, values: Any, name: str = "energies") -> FloatArray:
+        array = _check.real_operand(values, name, dtype=self._dtype)
+        if array.dtype == np.float32:
+            given = np.asarray(values, np.float64)
+            if (np.isinf(array) & np.isfinite(given)).any():
+                raise ValueError(f"{name}: overflows float32: an element is too large for it")
+        return array
+
+    def _is_name(self, value: Any) -> bool:
+        if not isinstance(value, Hashable):
+            return False
+        if self._is_named:
+            try:
+                return value in self._number
+            except TypeError:  # a tuple with a list in it
+                return False
+        return isinstance(value, int | np.integer)
+
+    def _is_scope(self, variables: Any) -> bool:
+        """Whether it is the scope of one factor rather than a sequence of scopes."""
+        if isinstance(variables, np.ndarray):
+            return variables.ndim == 1
+        return isinstance(variables, Iterable) and all(self._is_single(v) for v in variables)
+
+    def _is_single(self, value: Any) -> bool:
+        """Whether it is meant as one name, known or not."""
+        return self._is_name(value) or isinstance(value, str | bytes) or not isinstance(value, Iterable)
+
+    def _variable(self, name: Any) -> int:
+        if self._is_named:
+            if not self._is_name(name):
+                raise ValueError(f"variables: {name!r} is no variable of this graph")
+            return self._number[name]
+        return int(self._indices(np.array([_check.whole_number(name, "variables")]))[0])
+
+    def _scopes(self, variables: Any, kind: FactorKind) -> Integers:
+        """(n, arity) numbers of variables."""
+        if self._is_named:
+            rows = [[self._variable(name) for name in _listed(scope)] for scope in _listed(variables)]
+            if len({len(row) for row in rows}) > 1:
+                raise ValueError("variables: expected scopes of one length; add the others by another call")
+            array = np.array(rows, np.int64).reshape(len(rows), -1)
+        else:
+            given = _check.array_of(
+                [_listed(v) for v in variables] if _is_nested(variables) else variables, "variables"
+            )
+            if given.ndim != 2 or given.dtype.kind not in "iu":
+                raise ValueError(
+                    f"variables: expected whole numbers of shape (n, arity), got {_shown(given, variables)}"
+                )
+            array = self._indices(given)
+        if not array.size:
+            raise ValueError(
+                f"variables: expected at least one scope of at least one variable, got {array.shape}"
+            )
+        return array
+
+    def _indices(self, given: NDArray[Any]) -> Integers:
+        outside = (given < 0) | (given >= self.n_variables)
+        if outside.any():
+            wrong = given[outside][0]
+            raise ValueError(
+                f"variables: {wrong} is no variable of this graph, which has 0 to {self.n_variables - 1}"
+            )
+        return given.astype(np.int64)
+
+    def _shape(self, scope: Integers) -> tuple[int, ...]:
+        return tuple(int(k) for k in self._cardinalities[scope])
+
+    def _factor(self, kind: FactorKind, scope: Integers, row: int) -> str:
+        return _factors.describe_factor(self._n_factors + row, int(kind), scope, self.names)
+
+    def _check_shape(self, scopes: Integers, values: FloatArray) -> None:
+        count, arity = scopes.shape
+        if values.ndim != arity + 1 or len(values) != count:
+            raise ValueError(
+                f"{self._factor(FactorKind.TABLE, scopes[0], 0)}: expected energies of shape "
+                f"{self._shape(scopes[0])} each, got {values.shape} for {count}"
+            )
+        wrong = self._cardinalities[scopes] != values.shape[1:]
+        if wrong.any():
+            row = int(np.argmax(wrong.any(axis=1)))
+            axis = int(np.argmax(wrong[row]))
+            variable = int(scopes[row, axis])
+            raise ValueError(
+                f"{self._factor(FactorKind.TABLE, scopes[row], row)}: axis {axis} of its energies has "
+                f"{values.shape[1 + axis]} entries, but variable {self.names[variable]!r} has "
+                f"{self._cardinalities[variable]} states"
+            )
+
+    def _check_numbers(
+        self, kind: FactorKind, scopes: Integers, values: FloatArray, factors: Integers | None = None
+    ) -> None:
+        fault = _factors.number_fault(kind, self._shape(scopes[0]), values)
+        if fault is not None:
+            row, why = fault
+            number = self._n_factors + row if factors is None else int(factors[row])
+            raise ValueError(f"{_factors.describe_factor(number, int(kind), scopes[row], self.names)}: {why}")
+
+    def _check_state(self, variable: int, state: int, argument: str) -> None:
+        count = int(self._cardinalities[variable])
+        if not 0 <= state < count:
+            raise ValueError(
+                f"{argument}: variable {self.names[variable]!r} has the states 0 to {count - 1}, got {state}"
+            )
+
+    def _states(self, states: Any) -> tuple[Integers, bool]:
+        """Rows of states (n, n_variables), and whether one configuration was given."""
+        if isinstance(states, Mapping):
+            missing = [n for n in self.names if n not in states]
+            if missing or len(states) != self.n_variables:
+                extra = list(set(states).difference(self.names))
+                wrong = f"{missing[0]!r} is missing" if missing else f"{extra[0]!r} is no variable"
+                raise ValueError(f"states: expected a state of every variable, but {wrong}")
+            columns = [_check.array_of(states[n], f"states: variable {n!r}") for n in self.names]
+            array = np.stack(np.broadcast_arrays(*columns), axis=-1)
+        else:
+            array = _check.array_of(states, "states")
+        if array.dtype.kind not in "iub":
+            raise TypeError(f"states: expected whole numbers, got dtype {array.dtype}")
+        if array.ndim not in (1, 2) or array.shape[-1] != self.n_variables:
+            raise ValueError(
+                f"states: expected shape ({self.n_variables},) or (n, {self.n_variables}), got {array.shape}"
+            )
+        rows = np.atleast_2d(array).astype(np.int64)
+        outside = (rows < 0) | (rows >= self._cardinalities)
+        if outside.any():
+            row, variable = (int(k) for k in np.argwhere(outside)[0])
+            self._check_state(variable, int(rows[row, variable]), "states")
+        return rows, array.ndim == 1
+
+
+def _listed(scope: Any) -> list[Any]:
+    if isinstance(scope, str | bytes) or not isinstance(scope, Iterable):
+        raise ValueError(f"variables: expected a sequence of names, got {scope!r}")
+    return list(scope)
+
+
+def _is_nested(variables: Any) -> bool:
+    return not isinstance(variables, np.ndarray) and isinstance(variables, Iterable)
+
+
+def _column(names: Any) -> Any:
+    """Scopes of one variable each."""
+    if isinstance(names, np.ndarray):
+        return names.reshape(-1, 1)
+    return [[name] for name in _listed(names)]
+
+
+def _shown(array: NDArray[Any], given: Any) -> str:
+    return f"shape {array.shape} and dtype {array.dtype}" if array.dtype.kind != "O" else repr(given)
