@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from .._base import FactorStructure
 from .._check import FloatArray
 from .._factors import FactorKind, Integers
 from ._conditioning import Conditioning
+from ._variables import Variables, column
 
 # Joint states that are looked up at once.
 _BLOCK = 2**22
@@ -46,8 +47,6 @@ class FactorGraph:
 
     Attributes
     ----------
-    names : tuple
-        The variables' names, 0, 1, ... where they were given none.
     constant : float
         What is added to the energy of every configuration: what `observe` has made of factors without free
         variables.
@@ -97,26 +96,10 @@ class FactorGraph:
         self, cardinalities: Sequence[int] | Mapping[Any, int] | NDArray[Any], *, dtype: Any = np.float64
     ) -> None:
         self._dtype = np.dtype(_check.one_of(np.dtype(dtype), "dtype", (np.float64, np.float32)))
-        is_named = isinstance(cardinalities, Mapping)
-        counts = list(cardinalities.values()) if isinstance(cardinalities, Mapping) else list(cardinalities)
-        self.names: tuple[Hashable, ...] = (
-            tuple(cardinalities) if isinstance(cardinalities, Mapping) else tuple(range(len(counts)))
-        )
-        if not counts:
-            raise ValueError("cardinalities: expected at least one variable, got none")
-        self._cardinalities = np.array(
-            [
-                _check.whole_number(k, f"cardinalities: variable {n!r}", minimum=1)
-                for n, k in zip(self.names, counts)
-            ],
-            np.int64,
-        )
-        self.constant = 0.0
-        self._start(is_named)
+        self._start(Variables.of(cardinalities), 0.0)
 
-    def _start(self, is_named: bool) -> None:
-        self._is_named = is_named
-        self._number = {name: i for i, name in enumerate(self.names)} if is_named else {}
+    def _start(self, variables: Variables, constant: float) -> None:
+        self._variables, self.constant = variables, constant
         self._parts: list[FactorPart] = []
         self._n_factors = 0
         self._structure: FactorStructure | None = None
@@ -130,9 +113,14 @@ class FactorGraph:
         return self._dtype
 
     @property
+    def names(self) -> tuple[Hashable, ...]:
+        """The variables' names, 0, 1, ... where they were given none."""
+        return self._variables.names
+
+    @property
     def n_variables(self) -> int:
         """Number of variables."""
-        return len(self.names)
+        return len(self._variables)
 
     @property
     def n_factors(self) -> int:
@@ -146,7 +134,7 @@ class FactorGraph:
         if self._structure is None:
             part = self._parts[0]
             starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(part.arities, dtype=np.int64)])
-            self._structure = FactorStructure(self._cardinalities, part.kinds, starts, part.scopes)
+            self._structure = FactorStructure(self._variables.cardinalities, part.kinds, starts, part.scopes)
         return self._structure
 
     @property
@@ -199,7 +187,7 @@ class FactorGraph:
         range
             The factor's number.
         """
-        return self._add_tables(self._scopes([variables], FactorKind.TABLE), self._numbers(energies)[None])
+        return self._add_tables(self._variables.scopes([variables]), self._numbers(energies)[None])
 
     def add_tables(self, variables: Any, energies: Any) -> range:
         """Adds many factors over variables of the same cardinalities.
@@ -215,7 +203,7 @@ class FactorGraph:
         range
             The factors' numbers.
         """
-        scopes = self._scopes(variables, FactorKind.TABLE)
+        scopes = self._variables.scopes(variables)
         values = self._numbers(energies)
         if values.ndim == scopes.shape[1]:
             values = np.broadcast_to(values, (len(scopes), *values.shape))
@@ -235,8 +223,8 @@ class FactorGraph:
         range
             The factors' numbers.
         """
-        many = [variables] if self._is_single(variables) else variables
-        return self.add_tables(_column(many), energies)
+        many = [variables] if self._variables.is_single(variables) else variables
+        return self.add_tables(column(many), energies)
 
     def add_potts(self, variables: Any, weight: Any = 1.0) -> range:
         """Adds weight [x != y]; its number is the weight.
@@ -349,7 +337,7 @@ class FactorGraph:
         -------
         float, or ndarray of float64 of shape (n,)
         """
-        rows, is_one = self._states(states)
+        rows, is_one = self._variables.states(states)
         total = np.full(len(rows), self.constant)
         energies = self.energies
         for group in self._all_groups():
@@ -376,7 +364,7 @@ class FactorGraph:
         -------
         ndarray of float64, shape (n_energies,)
         """
-        rows, _ = self._states(states)
+        rows, _ = self._variables.states(states)
         weights = np.ones(len(rows)) if weight is None else _check.float_array(weight, "weight", ndim=1)
         if len(weights) != len(rows):
             raise ValueError(
@@ -408,8 +396,7 @@ class FactorGraph:
         groups = self._all_groups()
         for group in groups:
             self._check_numbers(group.kind, group.scopes, group.values(values), group.factors)
-        made = self._like(self.names, self._cardinalities)
-        made.constant = self.constant
+        made = self._like(self._variables, self.constant)
         made._parts = [self._parts[0]._replace(energies=values.copy())]
         made._n_factors, made._structure, made._groups = self._n_factors, self.structure, groups
         return made
@@ -436,21 +423,14 @@ class FactorGraph:
         ValueError
             Where a factor forbids the observation.
         """
-        if not isinstance(states, Mapping):
-            raise TypeError(f"states: expected a dict of name to state, got {type(states).__name__}")
-        observed = np.full(self.n_variables, -1, np.int64)
-        for name, state in states.items():
-            variable = self._variable(name)
-            observed[variable] = _check.whole_number(state, f"states: variable {name!r}")
-            self._check_state(variable, int(observed[variable]), "states")
+        observed = self._variables.observed(states)
         free = np.flatnonzero(observed < 0)
         if not len(free):
             raise ValueError("states: expected at least one variable that is not observed; see energy")
-        made = self._like(tuple(self.names[int(v)] for v in free), self._cardinalities[free])
         rest = Conditioning(observed, self.names)
         for group in self._all_groups():
             rest.take(group, self.energies)
-        made.constant = self.constant + rest.constant
+        made = self._like(self._variables.some(free), self.constant + rest.constant)
         for kind, scopes, values in rest.factors():
             made._add(kind, scopes, values)
         return made
@@ -463,15 +443,15 @@ class FactorGraph:
 
     # --- inside
 
-    def _like(self, names: tuple[Hashable, ...], cardinalities: Integers) -> FactorGraph:
+    def _like(self, variables: Variables, constant: float) -> FactorGraph:
         made = object.__new__(FactorGraph)
-        made._dtype, made.names, made._cardinalities, made.constant = self._dtype, names, cardinalities, 0.0
-        made._start(self._is_named or names != tuple(range(len(names))))
+        made._dtype = self._dtype
+        made._start(variables, constant)
         return made
 
     def _add(self, kind: FactorKind, scopes: Integers, values: FloatArray) -> range:
         """Adds factors with scopes (n, arity) and numbers (n, n_numbers), after all checks."""
-        wrong = _factors.scope_fault(kind, self._shape(scopes[0])) if len(scopes) else ""
+        wrong = _factors.scope_fault(kind, self._variables.shape(scopes[0])) if len(scopes) else ""
         if wrong:
             raise ValueError(f"{self._factor(kind, scopes[0], 0)}: {wrong}")
         repeated = _factors.repeated_variable(scopes)
@@ -500,8 +480,8 @@ class FactorGraph:
         return self._add(FactorKind.TABLE, scopes, values.reshape(len(scopes), -1))
 
     def _add_pairs(self, kind: FactorKind, variables: Any, numbers: dict[str, Any]) -> range:
-        is_one = self._is_scope(variables)
-        scopes = self._scopes([variables] if is_one else variables, kind)
+        is_one = self._variables.is_scope(variables)
+        scopes = self._variables.scopes([variables] if is_one else variables)
         columns = np.empty((len(scopes), len(numbers)), self._dtype)
         for k, (name, number) in enumerate(numbers.items()):
             given = self._numbers(number, name)
@@ -511,19 +491,20 @@ class FactorGraph:
         return self._add(kind, scopes, columns)
 
     def _add_logical(self, kind: FactorKind, inputs: Any, output: Any) -> range:
-        is_one = self._is_scope(inputs)
-        sources = self._scopes([inputs] if is_one else inputs, kind)
-        targets = self._scopes(_column([output] if is_one else output), kind)
+        is_one = self._variables.is_scope(inputs)
+        sources = self._variables.scopes([inputs] if is_one else inputs)
+        targets = self._variables.scopes(column([output] if is_one else output))
         if len(sources) != len(targets):
             raise ValueError(
                 f"output: expected {len(sources)} variables, as inputs has rows, got {len(targets)}"
             )
         scopes = np.concatenate([sources, targets], axis=1)
-        for row, scope in enumerate(scopes[(self._cardinalities[scopes] != 2).any(axis=1)][:1]):
-            variable = int(scope[np.argmax(self._cardinalities[scope] != 2)])
+        cardinalities = self._variables.cardinalities
+        for row in np.flatnonzero((cardinalities[scopes] != 2).any(axis=1))[:1]:
+            variable = int(scopes[row][np.argmax(cardinalities[scopes[row]] != 2)])
             raise ValueError(
-                f"{self._factor(kind, scope, row)}: variable {self.names[variable]!r} has "
-                f"{self._cardinalities[variable]} states, expected 2"
+                f"{self._factor(kind, scopes[row], int(row))}: variable {self.names[variable]!r} has "
+                f"{cardinalities[variable]} states, expected 2"
             )
         return self._add(kind, scopes, np.empty((len(scopes), 0), self._dtype))
 
@@ -535,67 +516,6 @@ class FactorGraph:
                 raise ValueError(f"{name}: overflows float32: an element is too large for it")
         return array
 
-    def _is_name(self, value: Any) -> bool:
-        if not isinstance(value, Hashable):
-            return False
-        if self._is_named:
-            try:
-                return value in self._number
-            except TypeError:  # a tuple with a list in it
-                return False
-        return isinstance(value, int | np.integer)
-
-    def _is_scope(self, variables: Any) -> bool:
-        """Whether it is the scope of one factor rather than a sequence of scopes."""
-        if isinstance(variables, np.ndarray):
-            return variables.ndim == 1
-        return isinstance(variables, Iterable) and all(self._is_single(v) for v in variables)
-
-    def _is_single(self, value: Any) -> bool:
-        """Whether it is meant as one name, known or not."""
-        return self._is_name(value) or isinstance(value, str | bytes) or not isinstance(value, Iterable)
-
-    def _variable(self, name: Any) -> int:
-        if self._is_named:
-            if not self._is_name(name):
-                raise ValueError(f"variables: {name!r} is no variable of this graph")
-            return self._number[name]
-        return int(self._indices(np.array([_check.whole_number(name, "variables")]))[0])
-
-    def _scopes(self, variables: Any, kind: FactorKind) -> Integers:
-        """(n, arity) numbers of variables."""
-        if self._is_named:
-            rows = [[self._variable(name) for name in _listed(scope)] for scope in _listed(variables)]
-            if len({len(row) for row in rows}) > 1:
-                raise ValueError("variables: expected scopes of one length; add the others by another call")
-            array = np.array(rows, np.int64).reshape(len(rows), -1)
-        else:
-            given = _check.array_of(
-                [_listed(v) for v in variables] if _is_nested(variables) else variables, "variables"
-            )
-            if given.ndim != 2 or given.dtype.kind not in "iu":
-                raise ValueError(
-                    f"variables: expected whole numbers of shape (n, arity), got {_shown(given, variables)}"
-                )
-            array = self._indices(given)
-        if not array.size:
-            raise ValueError(
-                f"variables: expected at least one scope of at least one variable, got {array.shape}"
-            )
-        return array
-
-    def _indices(self, given: NDArray[Any]) -> Integers:
-        outside = (given < 0) | (given >= self.n_variables)
-        if outside.any():
-            wrong = given[outside][0]
-            raise ValueError(
-                f"variables: {wrong} is no variable of this graph, which has 0 to {self.n_variables - 1}"
-            )
-        return given.astype(np.int64)
-
-    def _shape(self, scope: Integers) -> tuple[int, ...]:
-        return tuple(int(k) for k in self._cardinalities[scope])
-
     def _factor(self, kind: FactorKind, scope: Integers, row: int) -> str:
         return _factors.describe_factor(self._n_factors + row, int(kind), scope, self.names)
 
@@ -604,9 +524,9 @@ class FactorGraph:
         if values.ndim != arity + 1 or len(values) != count:
             raise ValueError(
                 f"{self._factor(FactorKind.TABLE, scopes[0], 0)}: expected energies of shape "
-                f"{self._shape(scopes[0])} each, got {values.shape} for {count}"
+                f"{self._variables.shape(scopes[0])} each, got {values.shape} for {count}"
             )
-        wrong = self._cardinalities[scopes] != values.shape[1:]
+        wrong = self._variables.cardinalities[scopes] != values.shape[1:]
         if wrong.any():
             row = int(np.argmax(wrong.any(axis=1)))
             axis = int(np.argmax(wrong[row]))
@@ -614,67 +534,14 @@ class FactorGraph:
             raise ValueError(
                 f"{self._factor(FactorKind.TABLE, scopes[row], row)}: axis {axis} of its energies has "
                 f"{values.shape[1 + axis]} entries, but variable {self.names[variable]!r} has "
-                f"{self._cardinalities[variable]} states"
+                f"{self._variables.cardinalities[variable]} states"
             )
 
     def _check_numbers(
         self, kind: FactorKind, scopes: Integers, values: FloatArray, factors: Integers | None = None
     ) -> None:
-        fault = _factors.number_fault(kind, self._shape(scopes[0]), values)
+        fault = _factors.number_fault(kind, self._variables.shape(scopes[0]), values)
         if fault is not None:
             row, why = fault
             number = self._n_factors + row if factors is None else int(factors[row])
             raise ValueError(f"{_factors.describe_factor(number, int(kind), scopes[row], self.names)}: {why}")
-
-    def _check_state(self, variable: int, state: int, argument: str) -> None:
-        count = int(self._cardinalities[variable])
-        if not 0 <= state < count:
-            raise ValueError(
-                f"{argument}: variable {self.names[variable]!r} has the states 0 to {count - 1}, got {state}"
-            )
-
-    def _states(self, states: Any) -> tuple[Integers, bool]:
-        """Rows of states (n, n_variables), and whether one configuration was given."""
-        if isinstance(states, Mapping):
-            missing = [n for n in self.names if n not in states]
-            if missing or len(states) != self.n_variables:
-                extra = list(set(states).difference(self.names))
-                wrong = f"{missing[0]!r} is missing" if missing else f"{extra[0]!r} is no variable"
-                raise ValueError(f"states: expected a state of every variable, but {wrong}")
-            columns = [_check.array_of(states[n], f"states: variable {n!r}") for n in self.names]
-            array = np.stack(np.broadcast_arrays(*columns), axis=-1)
-        else:
-            array = _check.array_of(states, "states")
-        if array.dtype.kind not in "iub":
-            raise TypeError(f"states: expected whole numbers, got dtype {array.dtype}")
-        if array.ndim not in (1, 2) or array.shape[-1] != self.n_variables:
-            raise ValueError(
-                f"states: expected shape ({self.n_variables},) or (n, {self.n_variables}), got {array.shape}"
-            )
-        rows = np.atleast_2d(array).astype(np.int64)
-        outside = (rows < 0) | (rows >= self._cardinalities)
-        if outside.any():
-            row, variable = (int(k) for k in np.argwhere(outside)[0])
-            self._check_state(variable, int(rows[row, variable]), "states")
-        return rows, array.ndim == 1
-
-
-def _listed(scope: Any) -> list[Any]:
-    if isinstance(scope, str | bytes) or not isinstance(scope, Iterable):
-        raise ValueError(f"variables: expected a sequence of names, got {scope!r}")
-    return list(scope)
-
-
-def _is_nested(variables: Any) -> bool:
-    return not isinstance(variables, np.ndarray) and isinstance(variables, Iterable)
-
-
-def _column(names: Any) -> Any:
-    """Scopes of one variable each."""
-    if isinstance(names, np.ndarray):
-        return names.reshape(-1, 1)
-    return [[name] for name in _listed(names)]
-
-
-def _shown(array: NDArray[Any], given: Any) -> str:
-    return f"shape {array.shape} and dtype {array.dtype}" if array.dtype.kind != "O" else repr(given)
