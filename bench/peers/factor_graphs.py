@@ -6,9 +6,11 @@ are not counted. "agree": the share of variables that both decode alike after th
   ising    200x200 on a torus, couplings 0.8, Gumbel fields: PGMax's own example, 16 times as large
   denoise  256x256, 16 gray levels, truncated linear: the camera man, halved, with Gaussian noise of 0.1
 
-Restricted Boltzmann machines: PGMax's own comparison, 50 random ones of 12 + 12 units (`benchmark/rbm.py`
-there: the same seed, and the same draws in between), 200 sweeps, damping 0.5, at zero temperature. How often
-the states of least energy are found, which enumeration over one side gives.
+Restricted Boltzmann machines: PGMax's own comparison, 50 random ones of 12 + 12 units, drawn as its
+`benchmark/rbm.py` draws them, 200 sweeps, damping 0.5, at zero temperature: how often the states of least
+energy are found, which enumeration over one side gives. "As published": that script takes its minimum from
+`numpy.meshgrid`, whose first two axes are exchanged (indexing="xy"), and so compares with states in which the
+first two hidden units have changed places; the published 21 of 50 are counted so.
 
     pip install pgmax jax
     python bench/peers/factor_graphs.py --out bench/results/factor_graphs
@@ -173,10 +175,11 @@ def machines() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return found
 
 
-def least_energy(weights: np.ndarray, hidden: np.ndarray, visible: np.ndarray) -> float:
-    """min E(v, h) by all states of the hidden units; the visible ones are then free of each other."""
+def least_states(weights: np.ndarray, hidden: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """argmin E(v, h) by all states of the hidden units; the visible ones are then free of each other."""
     h = (np.arange(2**N_UNITS)[:, None] >> np.arange(N_UNITS)) & 1
-    return float((-h @ hidden - np.maximum(visible + h @ weights, 0).sum(axis=1)).min())
+    best = h[int(np.argmin(-h @ hidden - np.maximum(visible + h @ weights, 0).sum(axis=1)))]
+    return np.concatenate([best, visible + best @ weights > 0]).astype(np.int64)
 
 
 def energy_of(machine: tuple[np.ndarray, ...], states: np.ndarray) -> float:
@@ -257,31 +260,30 @@ SOLVERS: dict[str, Callable[[tuple[np.ndarray, ...]], np.ndarray]] = {
 def run_machines(args: Any) -> list[dict[str, Any]]:
     """One row a solver: how many of the machines it solved."""
     given = machines()
-    least = np.array([least_energy(*m) for m in given])
+    best = np.array([least_states(*m) for m in given])
+    least = np.array([energy_of(m, s) for m, s in zip(given, best)])
+    published = best[:, [1, 0, *range(2, 2 * N_UNITS)]]
     rows = []
     for name, solve in SOLVERS.items():
         if not common.chosen(name, args.only):
             continue
         start = time.perf_counter()
-        energies = np.array([energy_of(m, solve(m)) for m in given])
+        states = np.array([solve(m) for m in given])
         seconds = time.perf_counter() - start
-        if (energies < least - 1e-6).any():
+        excess = np.array([energy_of(m, s) for m, s in zip(given, states)]) - least
+        if (excess < -1e-6).any():
             raise RuntimeError(f"{name}: an energy below the least one")
-        excess = energies - least
-        rows.append(
-            {
-                "case": "rbm",
-                "name": name,
-                "found": int((excess < 1e-6).sum()),
-                "of": len(given),
-                "mean_excess": float(excess.mean()),
-                "seconds": seconds,
-            }
-        )
-        print(
-            f"rbm {name:32s} {rows[-1]['found']:3d} of {len(given)}, mean excess {excess.mean():.3f}",
-            flush=True,
-        )
+        row = {
+            "case": "rbm",
+            "name": name,
+            "found": int((excess < 1e-6).sum()),
+            "found_as_published": int((states == published).all(axis=1).sum()),
+            "of": len(given),
+            "mean_excess": float(excess.mean()),
+            "seconds": seconds,
+        }
+        print(f"rbm {name:32s} {row['found']} of {row['of']}, mean excess {excess.mean():.3f}", flush=True)
+        rows.append(row)
     return rows
 
 
@@ -312,10 +314,12 @@ def main() -> None:
         ]
         tables.append(common.markdown_table(["graph", "messages", "who", "ms a sweep", "agree"], lines))
     if machines_rows:
-        lines = [[r["name"], f"{r['found']} of {r['of']}", f"{r['mean_excess']:.3f}"] for r in machines_rows]
-        tables.append(
-            common.markdown_table(["50 random RBMs", "minimum found", "mean excess of energy"], lines)
-        )
+        lines = [
+            [r["name"], str(r["found"]), f"{r['mean_excess']:.3f}", str(r["found_as_published"])]
+            for r in machines_rows
+        ]
+        header = ["50 random RBMs", "minimum found", "mean excess of energy", "found as published"]
+        tables.append(common.markdown_table(header, lines))
     common.report(args.out, "Factor graphs", "\n\n".join(tables), [*sweep_rows, *machines_rows])
 
 

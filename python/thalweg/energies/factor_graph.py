@@ -135,6 +135,8 @@ class FactorGraph:
             part = self._parts[0]
             starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(part.arities, dtype=np.int64)])
             self._structure = FactorStructure(self._variables.cardinalities, part.kinds, starts, part.scopes)
+            for array in vars(self._structure).values():
+                array.flags.writeable = False
         return self._structure
 
     @property

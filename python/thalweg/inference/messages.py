@@ -168,15 +168,15 @@ class BeliefPropagation:
         else:
             count, residual, states, energy = self._go_round(passer, problem, unary)
         beliefs = np.empty((n_graphs, self._graph.n_states), problem.energies.dtype)
-        passer.beliefs(self.beta, beliefs)
+        passer.beliefs(self.beta, beliefs, self._n_threads)
         expected = None
         if statistics:
             expected = np.empty((n_graphs, self._graph.n_energies), problem.energies.dtype)
-            passer.statistics(self.beta, expected)
+            passer.statistics(self.beta, expected, self._n_threads)
         log_partition = -energy
         if not math.isinf(self.beta):
             log_partition = np.empty(n_graphs)
-            passer.log_partition(self.beta, log_partition)
+            passer.log_partition(self.beta, log_partition, self._n_threads)
             log_partition -= self.beta * problem.constant
         converged = residual <= self.tol
         self._warn(converged, residual, count, stacklevel)
@@ -212,8 +212,8 @@ class BeliefPropagation:
     ) -> tuple[Integers, NDArray[np.float64]]:
         states = np.empty((len(unary), len(self.structure.cardinalities)), np.int64)
         energy = np.empty(len(unary))
-        passer.decode(self.beta, states)
-        _cpu.graph_energy(self._graph, problem.energies, unary, states, energy)
+        passer.decode(self.beta, states, self._n_threads)
+        _cpu.graph_energy(self._graph, problem.energies, unary, states, energy, self._n_threads)
         return states, energy + problem.constant
 
     def _go_round(
