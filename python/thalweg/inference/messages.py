@@ -248,10 +248,10 @@ class BeliefPropagation:
     def _warn(
         self, converged: NDArray[np.bool_], residual: FloatArray, count: Integers, stacklevel: int
     ) -> None:
-        from sklearn.exceptions import ConvergenceWarning
-
         if converged.all():
             return
+        from sklearn.exceptions import ConvergenceWarning
+
         what = "updates of factors" if self.schedule == "residual" else "sweeps"
         who = f"{int((~converged).sum())} of {len(converged)} graphs" if len(converged) > 1 else "messages"
         warnings.warn(
