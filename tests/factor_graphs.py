@@ -117,6 +117,8 @@ def expected_derivatives(kind, numbers, p):
     """Under the marginal p of a factor; the table's own derivatives are p itself."""
     if kind == FactorKind.TABLE:
         return p
+    if kind in (FactorKind.OR, FactorKind.AND):
+        return []
     x, y = np.indices(p.shape)
     if kind == FactorKind.POTTS:
         return [p[x != y].sum()]

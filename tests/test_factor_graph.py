@@ -266,9 +266,13 @@ def test_observation_is_the_energy_of_the_rest(seed):
 def test_observation_of_logical_factors(kind, seen):
     graph = FactorGraph([2] * 5)
     (graph.add_or if kind == FactorKind.OR else graph.add_and)([0, 1, 2], 3)
-    rest = graph.observe(seen)
     wanted = reference.logical(4, any if kind == FactorKind.OR else all)[..., None] + np.zeros(2)
     wanted = wanted[tuple(seen.get(v, slice(None)) for v in range(5))]
+    if np.isinf(wanted).all():
+        with pytest.raises(ValueError, match=r"factor 0 \(and over 0, 1, 2, 3\) forbids the observed"):
+            graph.observe(seen)
+        return
+    rest = graph.observe(seen)
     np.testing.assert_array_equal(rest.energy(all_states(rest)).reshape(wanted.shape), wanted)
 
 
@@ -277,10 +281,12 @@ def test_a_forbidden_observation_names_its_factor():
     graph.add_table(["a", "b"], [[0, INF], [1, 1]])
     graph.add_or(["a", "b"], "c")
     with pytest.raises(
-        ValueError, match=r"factor 0 \(table over 'a', 'b'\) forbids the observed states \[0, 1\]$"
+        ValueError, match=r"factor 0 \(table over 'a', 'b'\) forbids the observed {'a': 0, 'b': 1}$"
     ):
         graph.observe({"a": 0, "b": 1})
-    with pytest.raises(ValueError, match=r"factor 1 \(or over 'a', 'b', 'c'\) forbids the observed states"):
+    with pytest.raises(
+        ValueError, match=r"factor 1 \(or over 'a', 'b', 'c'\) forbids the observed {'a': 1, 'b': 1, 'c': 0}$"
+    ):
         graph.observe({"a": 1, "b": 1, "c": 0})
 
 

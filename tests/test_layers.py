@@ -14,13 +14,13 @@ PACKAGE = ROOT / "python" / "thalweg"
 CPP = ROOT / "cpp"
 
 # Python: what each module or subpackage of thalweg may import of thalweg.
-_LEAVES = {"_base", "_check", "_factors"}
-_KERNEL_USERS = {"_native", "_rng", "_blas", *_LEAVES}
+_LEAVES = {"_base", "_check"}
+_KERNEL_USERS = {"_native", "_rng", "_blas", "_factors", *_LEAVES}
 _PARTS = {"ops", "energies", "inference", "losses", "optim", "preprocessing"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_base": set(),
     "_check": set(),
-    "_factors": {"_base", "_check"},
+    "_factors": _LEAVES,
     "_blas": set(),
     "_native": {"_isa"},
     "_rng": {"_native"},

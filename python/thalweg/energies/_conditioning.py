@@ -120,8 +120,6 @@ class Conditioning:
         self._keep(FactorKind.TABLE, free[None], table)
 
     def _refuse(self, number: int, kind: FactorKind, scope: Integers) -> None:
-        states = [int(self._observed[v]) for v in scope]
-        raise ValueError(
-            f"states: {_factors.describe_factor(number, int(kind), scope, self._names)} forbids the observed "
-            f"states {states}"
-        )
+        seen = {self._names[v]: int(self._observed[v]) for v in scope if self._observed[v] >= 0}
+        who = _factors.describe_factor(number, int(kind), scope, self._names)
+        raise ValueError(f"states: {who} forbids the observed {seen}")

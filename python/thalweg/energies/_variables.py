@@ -89,7 +89,7 @@ class Variables:
     def scopes(self, variables: Any) -> Integers:
         """(n, arity) numbers of the variables of n scopes of one length."""
         array = self._by_name(variables) if self.is_named else self._by_number(variables)
-        if not array.size:
+        if not array.shape[1]:
             raise ValueError(
                 f"variables: expected at least one scope of at least one variable, got {array.shape}"
             )
@@ -99,7 +99,7 @@ class Variables:
         rows = [[self.number(name) for name in _listed(scope)] for scope in _listed(variables)]
         if len({len(row) for row in rows}) > 1:
             raise ValueError("variables: expected scopes of one length; add the others by another call")
-        return np.array(rows, np.int64).reshape(len(rows), -1)
+        return np.array(rows, np.int64).reshape(len(rows), len(rows[0]) if rows else 0)
 
     def _by_number(self, variables: Any) -> Integers:
         if not isinstance(variables, np.ndarray):

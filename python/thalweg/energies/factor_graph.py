@@ -95,7 +95,9 @@ class FactorGraph:
     def __init__(
         self, cardinalities: Sequence[int] | Mapping[Any, int] | NDArray[Any], *, dtype: Any = np.float64
     ) -> None:
-        self._dtype = np.dtype(_check.one_of(np.dtype(dtype), "dtype", (np.float64, np.float32)))
+        self._dtype: np.dtype[Any] = np.dtype(
+            _check.one_of(np.dtype(dtype), "dtype", (np.float64, np.float32))
+        )
         self._start(Variables.of(cardinalities), 0.0)
 
     def _start(self, variables: Variables, constant: float) -> None:
@@ -147,7 +149,7 @@ class FactorGraph:
         methods name them.
         """
         self._gather()
-        view = self._parts[0].energies.view()
+        view: FloatArray = self._parts[0].energies.view()
         view.flags.writeable = False
         return view
 
@@ -453,7 +455,9 @@ class FactorGraph:
 
     def _add(self, kind: FactorKind, scopes: Integers, values: FloatArray) -> range:
         """Adds factors with scopes (n, arity) and numbers (n, n_numbers), after all checks."""
-        wrong = _factors.scope_fault(kind, self._variables.shape(scopes[0])) if len(scopes) else ""
+        if not len(scopes):
+            return range(self._n_factors, self._n_factors)
+        wrong = _factors.scope_fault(kind, self._variables.shape(scopes[0]))
         if wrong:
             raise ValueError(f"{self._factor(kind, scopes[0], 0)}: {wrong}")
         repeated = _factors.repeated_variable(scopes)
@@ -478,8 +482,9 @@ class FactorGraph:
         return range(self._n_factors - count, self._n_factors)
 
     def _add_tables(self, scopes: Integers, values: FloatArray) -> range:
-        self._check_shape(scopes, values)
-        return self._add(FactorKind.TABLE, scopes, values.reshape(len(scopes), -1))
+        if len(scopes):
+            self._check_shape(scopes, values)
+        return self._add(FactorKind.TABLE, scopes, values.reshape(len(scopes), values[:1].size))
 
     def _add_pairs(self, kind: FactorKind, variables: Any, numbers: dict[str, Any]) -> range:
         is_one = self._variables.is_scope(variables)

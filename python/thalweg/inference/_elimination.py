@@ -108,6 +108,9 @@ def eliminate(structure: FactorStructure, max_bytes: float = math.inf) -> Clique
     """
     cardinalities = structure.cardinalities.tolist()
     linked = neighbours(structure)
+    least = _least_clique(linked, cardinalities)
+    if table_bytes(least, 0, least) > max_bytes:
+        raise TooLarge(table_bytes(least, 0, least))
     queue = _FillQueue(linked, cardinalities)
     order = np.full(len(cardinalities), -1, np.int64)
     tree = _TreeBuilder(len(cardinalities))
@@ -122,6 +125,28 @@ def eliminate(structure: FactorStructure, max_bytes: float = math.inf) -> Clique
         tree.add(v, others)
         queue.remove(v)
     return tree.finish(order)
+
+
+def _least_clique(linked: list[set[int]], cardinalities: list[int]) -> int:
+    """Joint states that the largest clique of every order has at least, by the graph's degeneracy.
+
+    Some subgraph has all degrees at least d; the first of it to be eliminated is in a clique of d + 1.
+    """
+    degrees = [len(others) for others in linked]
+    queue = [(d, v) for v, d in enumerate(degrees)]
+    heapq.heapify(queue)
+    left, degeneracy = set(range(len(linked))), 0
+    while queue:
+        degree, v = heapq.heappop(queue)
+        if v not in left or degree != degrees[v]:
+            continue
+        left.discard(v)
+        degeneracy = max(degeneracy, degree)
+        for u in linked[v] & left:
+            degrees[u] -= 1
+            heapq.heappush(queue, (degrees[u], u))
+    counts = sorted(k for k in cardinalities if k > 1)
+    return math.prod(counts[: degeneracy + 1])
 
 
 class _FillQueue:

@@ -258,12 +258,11 @@ class _Tree:
         """Of some variables of a clique, increasing: probabilities, or min-marginals less the minimum."""
         over = self.others(place, variables)
         if math.isinf(self.beta):
-            least: Table = self.tables[place].min(axis=over)
-            return least - least.min()
+            least = self.tables[place].min(axis=over)
+            return np.asarray(least - least.min())
         table = self.tables[place]
         p = np.exp(-self.beta * (table - table.min())).sum(axis=over)
-        marginal: Table = p / p.sum()
-        return marginal
+        return np.asarray(p / p.sum())
 
 
 def soft_minimum(table: Table, axes: tuple[int, ...], beta: float) -> Table:
@@ -334,4 +333,4 @@ def _factor_marginal(group: FactorGroup, scope: Integers, tree: _Tree) -> Table:
     kept = [int(v) for v in scope if tree.cardinalities[v] > 1]
     marginal = tree.marginal(place, tuple(sorted(kept)))
     back = np.argsort(np.argsort(kept))  # from increasing variables to the order of the scope
-    return marginal.transpose(back).reshape(group.shape)
+    return np.asarray(marginal.transpose(back).reshape(group.shape))

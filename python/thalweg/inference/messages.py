@@ -180,8 +180,7 @@ class BeliefPropagation:
             log_partition -= self.beta * problem.constant
         converged = residual <= self.tol
         self._warn(converged, residual, count, stacklevel)
-        pick = (lambda a: a) if problem.is_batch else (lambda a: a[0])
-        scalar = (lambda a: a) if problem.is_batch else (lambda a: a[0].item())
+        pick, scalar = _readers(problem.is_batch)
         return GraphBeliefs(
             beta=self.beta,
             beliefs=pick(beliefs),
@@ -315,6 +314,13 @@ def belief_propagation(
         graph, beta=beta, schedule=schedule, damping=damping, max_iter=max_iter, tol=tol, n_jobs=n_jobs
     )
     return propagation._infer(problem, statistics)
+
+
+def _readers(is_batch: bool) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """What a row and what a number of every graph become: themselves, or those of the only graph."""
+    if is_batch:
+        return lambda a: a, lambda a: a
+    return lambda a: a[0], lambda a: a[0].item()
 
 
 def _structure_of(graph: Any) -> FactorStructure:
