@@ -35,7 +35,7 @@ from thalweg.energies import FactorGraph
 from thalweg.inference import BeliefPropagation, belief_propagation
 
 DAMPING = 0.5
-SWEEPS = {"ising": 200, "denoise": 10}
+SWEEPS = {"ising": 20, "denoise": 5}
 N_RBMS, N_UNITS, RBM_SWEEPS = 50, 12, 200
 LEVELS, NOISE, SLOPE, CAP = 16, 0.1, 1.0, 3.0
 common.PEERS = (*common.PEERS, "pgmax", "jax", "jaxlib", "numba")

@@ -19,7 +19,9 @@ from ._graphs import GraphBeliefs, GraphProblem, inverse_temperature, problem_of
 
 SCHEDULES = ("auto", "tree", "flooding", "residual")
 
-# At infinite beta a loopy graph's messages may wander: every so many sweeps their states are looked at.
+# At infinite beta a loopy graph's messages may wander: their states are looked at after every sweep, which
+# costs about another one; after every tenth where the graph has more states than this.
+_STATES_LOOKED_AT_ALWAYS = 10_000
 _SWEEPS_BETWEEN_LOOKS = 10
 
 
@@ -226,9 +228,10 @@ class BeliefPropagation:
         total = np.zeros(len(unary), np.int64)
         residual = np.full(len(unary), np.inf)
         states, energy = self._decode(passer, problem, unary)
-        for done in range(0, self.max_iter, _SWEEPS_BETWEEN_LOOKS):
+        step = 1 if self._graph.n_states <= _STATES_LOOKED_AT_ALWAYS else _SWEEPS_BETWEEN_LOOKS
+        for done in range(0, self.max_iter, step):
             is_moving = residual > self.tol
-            count, residual = move(min(_SWEEPS_BETWEEN_LOOKS, self.max_iter - done) * unit)
+            count, residual = move(min(step, self.max_iter - done) * unit)
             total += np.where(is_moving, count, 0)
             now, energy_now = self._decode(passer, problem, unary)
             is_lower = energy_now < energy
