@@ -76,16 +76,35 @@ class Flood {
   // Normalises and damps a message; the lanes in which it has no finite state.
   [[gnu::always_inline]] unsigned take(const V* sent, Index n, unsigned lanes, T* message, V& change) const {
     const V low = lowest<P>(sent, n);
+    if (lanes != panel_.plan.all_lanes())
+      store<true, true>(sent, n, low, lanes, message, change);
+    else if (damping_ > T(0))
+      store<true, false>(sent, n, low, lanes, message, change);
+    else
+      store<false, false>(sent, n, low, lanes, message, change);
+    return simd::lane_bits<T>(low == infinity<T>) & lanes;
+  }
+
+  template <bool IsDamped, bool IsPartial>
+  [[gnu::always_inline]] void store(const V* sent, Index n, V low, unsigned lanes, T* message,
+                                    V& change) const {
     const auto used = simd::lane_mask<T>(lanes);
+    const T damping = damping_, rest = T(1) - damping;
+    V largest = change;
     for (Index x = 0; x < n; ++x) {
       const V old = P::load(message + x * P::lanes);
-      V next = sent[x] - low;
-      const V step = next == old ? V{} : absolute<T>(next - old);
-      if (damping_ > T(0)) next = (T(1) - damping_) * next + damping_ * old;
-      change = maximum(change, used ? step : V{});
-      P::store(message + x * P::lanes, used ? next : old);
+      const V next = sent[x] - low;
+      V step = next == old ? V{} : absolute<T>(next - old);
+      V mixed = next;
+      if constexpr (IsDamped) mixed = damping > T(0) ? rest * next + damping * old : next;
+      if constexpr (IsPartial) {
+        step = used ? step : V{};
+        mixed = used ? mixed : old;
+      }
+      largest = maximum(largest, step);
+      P::store(message + x * P::lanes, mixed);
     }
-    return simd::lane_bits<T>(low == infinity<T>) & lanes;
+    change = largest;
   }
 
   [[nodiscard]] V largest_change() const {

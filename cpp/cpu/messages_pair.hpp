@@ -225,17 +225,21 @@ class PairKernel {
   // The smallest of in[y] + slope |x - y|, upwards for y <= x, downwards for y >= x.
   void linear_minima(const V* in, Index n_in, V capped, V* out, Index n_out) const {
     const V slope = factor_.slope();
-    const V none = P::broadcast(infinity<T>);
-    const Index n = std::max(n_in, n_out);
-    V near = none;
-    for (Index x = 0; x < n_out; ++x) {
-      near = minimum(near + slope, x < n_in ? in[x] : none);
+    const Index shared = std::min(n_in, n_out);
+    V near = P::broadcast(infinity<T>);
+    for (Index x = 0; x < shared; ++x) {
+      near = minimum(near + slope, in[x]);
       out[x] = minimum(near, capped);
     }
-    near = none;
-    for (Index x = n; x-- > 0;) {
-      near = minimum(near + slope, x < n_in ? in[x] : none);
-      if (x < n_out) out[x] = minimum(near, out[x]);
+    for (Index x = shared; x < n_out; ++x) {
+      near += slope;
+      out[x] = minimum(near, capped);
+    }
+    near = P::broadcast(infinity<T>);
+    for (Index x = n_in; x-- > shared;) near = minimum(near + slope, in[x]);
+    for (Index x = shared; x-- > 0;) {
+      near = minimum(near + slope, in[x]);
+      out[x] = minimum(near, out[x]);
     }
   }
 

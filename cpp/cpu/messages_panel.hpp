@@ -207,15 +207,24 @@ struct Panel {
 
   void receive_rows(const Run* first, const Run* last, const T* m, Index n, V* q) const {
     const T* b = beliefs.data() + first->offset;
-    if (last - first == 1 && first->lanes == plan.all_lanes()) {
-      for (Index x = 0; x < n; ++x) q[x] = without<P>(P::load(b + x * P::lanes), P::load(m + x * P::lanes));
-      return;
-    }
-    for (Index x = 0; x < n; ++x) {
-      V belief = simd::load_lanes<T>(b + x * P::lanes, first->lanes);
-      for (const Run* run = first + 1; run < last; ++run)
-        belief += simd::load_lanes<T>(beliefs.data() + run->offset + x * P::lanes, run->lanes);
-      q[x] = without<P>(belief, P::load(m + x * P::lanes));
+    const unsigned lanes = first->lanes;
+    const auto at = [m](Index x) { return P::load(m + x * P::lanes); };
+    if (last - first == 1 && lanes == plan.all_lanes()) {
+      for (Index x = 0; x < n; ++x) q[x] = without<P>(P::load(b + x * P::lanes), at(x));
+    } else if (last - first == 2) {  // neighbours that lie across two blocks
+      const T* c = beliefs.data() + first[1].offset;
+      const unsigned others = first[1].lanes;
+      for (Index x = 0; x < n; ++x)
+        q[x] = without<P>(
+            simd::load_lanes<T>(b + x * P::lanes, lanes) + simd::load_lanes<T>(c + x * P::lanes, others),
+            at(x));
+    } else {
+      for (Index x = 0; x < n; ++x) {
+        V belief = simd::load_lanes<T>(b + x * P::lanes, lanes);
+        for (const Run* run = first + 1; run < last; ++run)
+          belief += simd::load_lanes<T>(beliefs.data() + run->offset + x * P::lanes, run->lanes);
+        q[x] = without<P>(belief, at(x));
+      }
     }
   }
 };
