@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from factor_graphs import check_exact, joint, random_loopy, random_tree
+from random_graphs import check_exact, joint, random_loopy, random_tree
 from reference import factor_graph as reference
 from thalweg.energies import FactorGraph
 from thalweg.inference import BeliefPropagation, belief_propagation, junction_tree

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factor_graphs import joint, random_loopy
+from random_graphs import joint, random_loopy
 from reference import factor_graph as reference
 from thalweg._base import FactorEnergy
 from thalweg._factors import FactorKind, check_structure

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factor_graphs import check_exact, random_loopy
+from random_graphs import check_exact, random_loopy
 from reference import factor_graph as reference
 from thalweg._base import FactorStructure
 from thalweg.energies import FactorGraph

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factor_graphs import joint
+from random_graphs import joint
 from reference import factor_graph as reference
 from thalweg.energies import FactorGraph
 from thalweg.inference import min_cut

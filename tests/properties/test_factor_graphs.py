@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from factor_graphs import check_exact, joint, random_loopy, random_tree
+from random_graphs import check_exact, joint, random_loopy, random_tree
 from reference import factor_graph as reference
 from thalweg.energies import FactorGraph
 from thalweg.inference import belief_propagation, junction_tree, min_cut
