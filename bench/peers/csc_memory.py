@@ -32,16 +32,16 @@ LARGE_SHAPE, TILE = (4000, 6000), (250, 375)
 
 
 def _mosaic() -> np.ndarray:
-    """(1, 4000, 6000) float32: pieces of photographs, drawn at random, less their low-pass part."""
+    """(1, 4000, 6000) float32: pieces of photographs less their low-pass part, drawn at random."""
     rng = np.random.default_rng(3)
-    photographs = common.photographs()
+    photographs = [csc_problem.highpass(photograph) for photograph in common.photographs()]
     image = np.empty(LARGE_SHAPE)
     for top in range(0, LARGE_SHAPE[0], TILE[0]):
         for left in range(0, LARGE_SHAPE[1], TILE[1]):
             source = photographs[rng.integers(len(photographs))]
             y, x = (rng.integers(n - size + 1) for n, size in zip(source.shape, TILE))
             image[top : top + TILE[0], left : left + TILE[1]] = source[y : y + TILE[0], x : x + TILE[1]]
-    return csc_problem.highpass(image)[None].astype(np.float32)
+    return image[None].astype(np.float32)
 
 
 def load(case: str, density: float) -> tuple[np.ndarray, np.ndarray, float]:

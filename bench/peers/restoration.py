@@ -113,7 +113,7 @@ def rows_of(
         rows += [
             run(task, name, truth, given, call)
             for name, call in methods.items()
-            if common.chosen(name, args.only)
+            if common.chosen(name, args.only) and not (args.skip and common.chosen(name, args.skip))
         ]
     for row in rows:
         row["photograph"] = photograph
@@ -169,6 +169,7 @@ def noise_line(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--count", type=int, help="the first so many photographs only")
+    parser.add_argument("--skip", default="", help="comma-separated parts of names: all but these")
     parser.add_argument("--crop", type=int, help="the middle of every photograph, so many pixels square")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", module="skimage")
@@ -176,10 +177,12 @@ def main() -> None:
     with threadpool_limits(1):
         for number, (name, truth) in enumerate(photographs(args.count, args.crop).items()):
             rows += rows_of(name, number, truth, args)
-    text = (
-        f"Denoising, sigma = {SIGMA:g}\n\n{table(rows, 'denoising')}\n\n{noise_line(rows)}\n\n"
-        f"Inpainting, half of the pixels missing\n\n{table(rows, 'inpainting')}"
-    )
+    parts = []
+    if any(r["task"] == "denoising" for r in rows):
+        parts += [f"Denoising, sigma = {SIGMA:g}", table(rows, "denoising"), noise_line(rows)]
+    if any(r["task"] == "inpainting" for r in rows):
+        parts += ["Inpainting, half of the pixels missing", table(rows, "inpainting")]
+    text = "\n\n".join(parts)
     common.report(args.out, "Noise removed and pixels filled: the Kodak photographs in gray", text, rows)
 
 
