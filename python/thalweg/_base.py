@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,4 +298,20 @@ class BipartiteLoss(Protocol):
         `draws.step` counts the steps made before, `draws.first_row` the rows seen; `rate` is the step's
         learning rate.
         """
+        ...
+
+
+# What a loss of answers says of its minima: that right answers lie below the others by a margin ("positive"),
+# that they may lie level with them ("zero"), or nothing ("none").
+Guarantee = Literal["none", "zero", "positive"]
+
+
+class AnswerLoss(Protocol):
+    """A loss of the energies that a model gives to answers, the right one and the others."""
+
+    guarantee: Guarantee
+    needs: str  # "pair": the right and the most offending answer's; "all": those of all answers
+
+    def value_and_gradient(self, energies: Any, right: Any) -> tuple[FloatArray, FloatArray]:
+        """Losses (n,) of energies (n, n_answers) with the right answer's column, and their gradients."""
         ...

@@ -114,6 +114,13 @@ def real_number(value: Any, name: str, *, minimum: float | None = None, above: f
 MAX_COUNT = 2**31 - 1
 
 
+def inverse_temperature(value: Any, name: str) -> float:
+    """`value` as a float > 0, which may be infinite."""
+    if isinstance(value, Real) and not isinstance(value, bool | np.bool_) and float(value) == np.inf:
+        return float(np.inf)
+    return real_number(value, name, above=0.0)
+
+
 def whole_number(value: Any, name: str, *, minimum: int = 0, maximum: int = MAX_COUNT) -> int:
     """`value` as an int, at least `minimum` and at most `maximum`."""
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):

@@ -28,6 +28,9 @@ STREAM_HELD_OUT = 17
 STREAM_BINARY_PIXELS = 18
 STREAM_DATA_CHAINS = 19  # as STREAM_CHAINS
 STREAM_CROPS = 21
+STREAM_RESTARTS = 22
+STREAM_LANGEVIN = 23
+STREAM_STATES = 24
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
