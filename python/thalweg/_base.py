@@ -305,6 +305,13 @@ class BipartiteLoss(Protocol):
 # that they may lie level with them ("zero"), or nothing ("none").
 Guarantee = Literal["none", "zero", "positive"]
 
+# What the parameters can do to the energies of answers. "fixed": the least energy over all answers is the same
+# whatever the parameters are, as of D(y, G(x)); "learned": all energies can become equal, as of a matcher;
+# "unbounded": they can fall without end, as those of a linear classifier.
+AnswerSide = Literal["fixed", "learned", "unbounded"]
+
+Parameters = dict[str, FloatArray]  # by name; of one dtype, float32 or float64
+
 
 class AnswerLoss(Protocol):
     """A loss of the energies that a model gives to answers, the right one and the others."""
@@ -314,4 +321,58 @@ class AnswerLoss(Protocol):
 
     def value_and_gradient(self, energies: Any, right: Any) -> tuple[FloatArray, FloatArray]:
         """Losses (n,) of energies (n, n_answers) with the right answer's column, and their gradients."""
+        ...
+
+
+class AnswerEnergy(Protocol):
+    """E(x, y; W), or E(x, y, z; W), for every y of a finite set: what `EnergyClassifier` learns.
+
+    A user's own energy is any object with these members; it is checked before learning begins.
+    """
+
+    parameters: Parameters
+    n_answers: int
+    answer_side: AnswerSide
+
+    def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
+        """Energies of rows X, shape (n, n_answers) or with latent states (n, n_answers, n_latents), and a tape.
+
+        In the dtype of X; +inf forbids. The tape is whatever `pullback` needs.
+        """
+        ...
+
+    def pullback(
+        self, tape: Any, gradient: FloatArray, *, inputs: bool = False
+    ) -> tuple[Parameters, FloatArray | None]:
+        """The gradients of sum(gradient * energies) in every parameter, and where asked for in X."""
+        ...
+
+    def with_parameters(self, parameters: Parameters) -> AnswerEnergy:
+        """The same architecture with these arrays, which are not copied."""
+        ...
+
+
+class PairEnergy(Protocol):
+    """E(x, y; W), or E(x, y, z; W), of a continuous y, one pair a row: what `EnergyRegressor` learns.
+
+    A user's own energy is any object with these members; it is checked before learning begins.
+    """
+
+    parameters: Parameters
+    answer_side: AnswerSide
+    gradients: frozenset[
+        str
+    ]  # which of "answers", "latents", "inputs" `pullback` gives beside the parameters'
+    n_latents: int  # elements of z; 0 where there is none
+
+    def value(self, X: FloatArray, Y: FloatArray, Z: FloatArray | None = None) -> tuple[FloatArray, Any]:
+        """Energies (n,) of rows X (n, n_inputs) with answers Y (n, n_outputs) and latents Z, and a tape."""
+        ...
+
+    def pullback(self, tape: Any, gradient: FloatArray, wrt: tuple[str, ...]) -> dict[str, Any]:
+        """By each name of `wrt`, "parameters" among them, the gradient of sum(gradient * energies)."""
+        ...
+
+    def with_parameters(self, parameters: Parameters) -> PairEnergy:
+        """The same architecture with these arrays, which are not copied."""
         ...
