@@ -305,8 +305,8 @@ class BipartiteLoss(Protocol):
 # that they may lie level with them ("zero"), or nothing ("none").
 Guarantee = Literal["none", "zero", "positive"]
 
-# What the parameters can do to the energies of answers. "fixed": the least energy over all answers is the same
-# whatever the parameters are, as of D(y, G(x)); "learned": all energies can become equal, as of a matcher;
+# What parameters can do to the energies of answers. "fixed": the least one over all answers is the same
+# whatever the parameters are, as of D(y, G(x)); "learned": all can become equal, as of a matcher;
 # "unbounded": they can fall without end, as those of a linear classifier.
 AnswerSide = Literal["fixed", "learned", "unbounded"]
 
@@ -335,9 +335,9 @@ class AnswerEnergy(Protocol):
     answer_side: AnswerSide
 
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
-        """Energies of rows X, shape (n, n_answers) or with latent states (n, n_answers, n_latents), and a tape.
+        """Energies of rows X, and a tape: whatever `pullback` needs.
 
-        In the dtype of X; +inf forbids. The tape is whatever `pullback` needs.
+        Of shape (n, n_answers), with latent states (n, n_answers, n_latents), in the dtype of X; +inf forbids.
         """
         ...
 

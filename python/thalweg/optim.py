@@ -332,3 +332,131 @@ def curvature_step(
     rates = np.divide(rate, curvature, out=np.zeros(len(curvature)), where=curvature > 0)
     rates = rates.astype(parameter.dtype).reshape(-1, *(1,) * (parameter.ndim - 1))
     return parameter - rates * velocity, velocity
+
+
+def adam_step(
+    parameter: FloatArray,
+    moments: tuple[FloatArray, FloatArray],
+    gradient: FloatArray,
+    rate: float,
+    step: int,
+    *,
+    decays: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """A step of gradient descent whose length is scaled element by element.
+
+    m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g^2, and with the biases of their first steps removed
+    parameter' = parameter - rate (m' / (1 - b1^t)) / (sqrt(v' / (1 - b2^t)) + epsilon).
+
+    Parameters
+    ----------
+    parameter, gradient : ndarray, float32 or float64
+        Of one shape and dtype; not changed.
+    moments : tuple of ndarray
+        m and v; zeros before the first step.
+    rate : float
+    step : int
+        t, from 1.
+    decays : tuple of float, default=(0.9, 0.999)
+    epsilon : float, default=1e-8
+
+    Returns
+    -------
+    parameter : ndarray
+    moments : tuple of ndarray
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import adam_step
+    >>> w, moments = adam_step(np.ones(2), (np.zeros(2), np.zeros(2)), np.array([4.0, -0.5]), 0.1, 1)
+    >>> w.round(6)
+    array([0.9, 1.1])
+    """
+    first, second = (gradient.dtype.type(d) for d in decays)
+    mean = first * moments[0] + (1 - first) * gradient
+    square = second * moments[1] + (1 - second) * gradient * gradient
+    unbiased = mean * gradient.dtype.type(rate / (1 - decays[0] ** step))
+    scale = np.sqrt(square * gradient.dtype.type(1 / (1 - decays[1] ** step))) + gradient.dtype.type(epsilon)
+    return parameter - unbiased / scale, (mean, square)
+
+
+def minimise_lbfgs(
+    objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
+    start: NDArray[np.float64],
+    *,
+    l1: NDArray[np.float64] | None = None,
+    max_iter: int = 1000,
+    tol: float = 1e-6,
+    callback: Callable[[NDArray[np.float64]], Any] | None = None,
+) -> tuple[NDArray[np.float64], int, bool]:
+    """A minimum of a smooth function, plus sum(l1 |x|), by SciPy's L-BFGS-B.
+
+    With weights `l1` it works on x = p - q with p, q >= 0, where the function is smooth.
+
+    Parameters
+    ----------
+    objective : callable
+        Value and gradient of the smooth part at x.
+    start : ndarray of shape (d,)
+    l1 : ndarray of shape (d,), default=None
+        Weights, >= 0.
+    max_iter : int, default=1000
+    tol : float, default=1e-6
+        Ends where no element of the (projected) gradient exceeds it.
+    callback : callable, default=None
+        Called with x after each iteration.
+
+    Returns
+    -------
+    x : ndarray of shape (d,)
+    n_iter : int
+    converged : bool
+
+    References
+    ----------
+    R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, A limited memory algorithm for bound constrained optimization, SIAM
+    J. Sci. Comput. 16, 1995.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.optim import minimise_lbfgs
+    >>> target = np.array([3.0, 0.2])
+    >>> def objective(x):
+    ...     return 0.5 * ((x - target) ** 2).sum(), x - target
+    >>> x, n_iter, converged = minimise_lbfgs(objective, np.zeros(2), l1=np.ones(2))
+    >>> x.round(4), converged
+    (array([2., 0.]), True)
+    """
+    from scipy.optimize import minimize  # a model that does not need it does not wait for it
+
+    has_l1 = l1 is not None and bool((l1 > 0).any())
+    n = start.size
+
+    def joined(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x[:n] - x[n:] if has_l1 else x
+
+    def function(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = objective(joined(x))
+        if not has_l1:
+            return value, gradient
+        both = np.concatenate([gradient + l1, l1 - gradient])
+        return value + float(np.concatenate([l1, l1]) @ x), both
+
+    first = np.concatenate([np.maximum(start, 0), np.maximum(-start, 0)]) if has_l1 else start
+    found = minimize(
+        function,
+        first,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * (2 * n) if has_l1 else None,
+        callback=None if callback is None else lambda x: callback(joined(x)),
+        options={"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 1e-15, "maxcor": 20},
+    )
+    return joined(found.x), int(found.nit), bool(found.success and found.nit < max_iter)
