@@ -337,7 +337,8 @@ class AnswerEnergy(Protocol):
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
         """Energies of rows X, and a tape: whatever `pullback` needs.
 
-        Of shape (n, n_answers), with latent states (n, n_answers, n_latents), in the dtype of X; +inf forbids.
+        Of shape (n, n_answers), with latent states (n, n_answers, n_latents), of the dtype of X; +inf
+        forbids.
         """
         ...
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .._base import AnswerLoss
 from .._check import FloatArray, real_number
-from ._pairs import MarginPairLoss
+from ._pairs import MarginPairLoss, rows_of_energies
+from .negative_log_likelihood import NegativeLogLikelihoodLoss
 
 
 class HingeLoss(MarginPairLoss):
@@ -42,3 +46,24 @@ class HingeLoss(MarginPairLoss):
         """Q and its derivative at e."""
         missing = e + e.dtype.type(self.margin)
         return np.maximum(missing, 0), (missing > 0).astype(e.dtype)
+
+    def smoothed(self, beta: float) -> AnswerLoss:
+        """1/beta log(1 + sum over wrong y of exp beta (m + E(right) - E(y))), which has no kinks.
+
+        It lies above the hinge loss, by at most log(n_answers) / beta.
+        """
+        return _SmoothHinge(self.margin, beta)
+
+
+class _SmoothHinge(NegativeLogLikelihoodLoss):
+    """The log-likelihood loss where the right answer has to pay the margin."""
+
+    def __init__(self, margin: float, beta: float) -> None:
+        super().__init__(beta)
+        self.margin = margin
+
+    def value_and_gradient(self, energies: Any, right: Any) -> tuple[FloatArray, FloatArray]:
+        table, column = rows_of_energies(energies, right)
+        table = table.copy()
+        table[np.arange(len(table)), column] += table.dtype.type(self.margin)
+        return super().value_and_gradient(table, column)
