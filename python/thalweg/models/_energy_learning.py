@@ -225,8 +225,8 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
 
     def _not_finite(self) -> str:
         return (
-            f"pass {self.n_iter_ + 1}: the loss or a parameter is not finite; lower learning_rate or scale X; "
-            "the estimator keeps the parameters of the pass before"
+            f"pass {self.n_iter_ + 1}: the loss or a parameter is not finite: lower learning_rate, scale X. "
+            "The estimator keeps the parameters of the pass before"
         )
 
 

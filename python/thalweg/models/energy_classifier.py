@@ -281,7 +281,7 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         return ranked
 
     def decision_function(self, X: Any) -> FloatArray:
-        """Minus the energies, shape (n_samples, n_classes); of two classes E(first) - E(second), (n_samples,)."""
+        """Minus the energies, (n_samples, n_classes); of two classes E(first) - E(second), (n_samples,)."""
         energies = self.energies(X)
         return energies[:, 0] - energies[:, 1] if energies.shape[1] == 2 else -energies
 
@@ -345,7 +345,7 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         )
         if bounds is None and not found.converged[0]:
             raise ValueError(
-                f"bounds: none given, and the energy of class {y!r} had no minimum within max_iter={max_iter} steps"
+                f"bounds: expected some, as no minimum of class {y!r} was found in max_iter={max_iter} steps"
             )
         return found.x[0]
 
@@ -465,8 +465,8 @@ def _require_answer_energy(energy: Any, row: FloatArray, n_answers: int) -> None
     table, tape = energy.energies(row)
     if table.ndim not in (2, 3) or table.shape[:2] != (1, n_answers) or table.size == 0:
         raise ValueError(
-            f"energy: expected energies of shape (1, {n_answers}) or (1, {n_answers}, n_latents) for one row, "
-            f"got {table.shape}"
+            f"energy: expected energies of shape (1, {n_answers}) or (1, {n_answers}, n_latents) "
+            f"for one row, got {table.shape}"
         )
     gradients, _ = energy.pullback(tape, np.zeros_like(table))
     for name, parameter in energy.parameters.items():
