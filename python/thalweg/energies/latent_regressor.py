@@ -68,7 +68,7 @@ class LatentRegressorEnergy:
     def pullback(self, tape: Any, gradient: FloatArray, wrt: tuple[str, ...]) -> dict[str, Any]:
         """By each name of `wrt` the gradient of sum(gradient * energies)."""
         inner, Y, Z, output = tape
-        of_answers, of_output = (g * gradient[:, None] for g in self.distance.gradient(Y, output))
+        of_answers, of_output = (g * gradient[:, None] for g in self.distance.gradients(Y, output))
         asks_input = "inputs" in wrt or "latents" in wrt
         parameters, of_input = self.network.pullback(inner, of_output, inputs=asks_input)
         found: dict[str, Any] = {"answers": of_answers, "parameters": parameters}

@@ -74,27 +74,23 @@ class MatcherEnergy:
 
     def pullback(self, tape: Any, gradient: FloatArray, wrt: tuple[str, ...]) -> dict[str, Any]:
         """By each name of `wrt` the gradient of sum(gradient * energies)."""
-        d_y, d_x = (g * gradient[:, None] for g in self.distance.gradient(tape[3], tape[1]))
+        d_y, d_x = (g * gradient[:, None] for g in self.distance.gradients(tape[3], tape[1]))
         return self._pulled(tape, d_x, d_y, wrt)
 
     def cross(self, X: FloatArray, Y: FloatArray) -> tuple[FloatArray, Any]:
         """Energies (n, m) of every x with every y, and a tape for `pull_cross`."""
         tape = self._both_sides(X, Y)
-        return self.distance.value(*self._pairs(tape)).reshape(len(X), len(Y)), tape
+        _, of_x, _, of_y = tape
+        return self.distance.value(of_y, of_x[:, np.newaxis]), tape
 
     def pull_cross(self, tape: Any, gradient: FloatArray, wrt: tuple[str, ...]) -> dict[str, Any]:
         """By each name of `wrt` the gradient of sum(gradient * energies of `cross`)."""
-        d_y, d_x = self.distance.gradient(*self._pairs(tape))
-        shape = (*gradient.shape, tape[1].shape[1])
-        d_x = (d_x.reshape(shape) * gradient[..., None]).sum(axis=1)
-        d_y = (d_y.reshape(shape) * gradient[..., None]).sum(axis=0)
-        return self._pulled(tape, d_x, d_y, wrt)
-
-    @staticmethod
-    def _pairs(tape: Any) -> tuple[FloatArray, FloatArray]:
-        """Rows of both sides for every y with every x, x after x."""
-        of_x, of_y = tape[1], tape[3]
-        return np.tile(of_y, (len(of_x), 1)), np.repeat(of_x, len(of_y), axis=0)
+        _, of_x, _, of_y = tape
+        d_y, d_x = self.distance.gradients(of_y, of_x[:, np.newaxis])
+        weight = gradient.astype(of_x.dtype, copy=False)
+        return self._pulled(
+            tape, np.einsum("nmd,nm->nd", d_x, weight), np.einsum("nmd,nm->md", d_y, weight), wrt
+        )
 
     def _both_sides(self, X: FloatArray, Y: FloatArray) -> tuple[Any, FloatArray, Any, FloatArray]:
         of_x, x_tape = self.network.forward(X)

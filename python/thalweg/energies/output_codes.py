@@ -59,23 +59,18 @@ class OutputCodeEnergy:
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
         """Energies (n, n_answers), and a tape for `pullback`."""
         output, tape = self.network.forward(X)
-        codes, repeated = self._pairs(output)
-        table = self.distance.value(codes, repeated).reshape(len(output), self.n_answers)
-        return table, (tape, output)
+        codes = self.codes.astype(output.dtype, copy=False)
+        table = self.distance.value(codes, output[:, np.newaxis])
+        return table.astype(output.dtype, copy=False), (tape, codes, output)
 
     def pullback(
         self, tape: Any, gradient: FloatArray, *, inputs: bool = False
     ) -> tuple[Parameters, FloatArray | None]:
         """The gradients of sum(gradient * energies) in the parameters, and where asked for in X."""
-        inner, output = tape
-        _, of_output = self.distance.gradient(*self._pairs(output))
-        weighted = of_output.reshape(*gradient.shape, -1) * gradient[..., None]
-        return self.network.pullback(inner, weighted.sum(axis=1), inputs=inputs)
-
-    def _pairs(self, output: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Every code with every row of outputs."""
-        codes = self.codes.astype(output.dtype, copy=False)
-        return np.tile(codes, (len(output), 1)), np.repeat(output, self.n_answers, axis=0)
+        inner, codes, output = tape
+        _, of_output = self.distance.gradients(codes, output[:, np.newaxis])
+        weighted = np.einsum("nkd,nk->nd", of_output, gradient)
+        return self.network.pullback(inner, weighted, inputs=inputs)
 
     def with_parameters(self, parameters: Parameters) -> OutputCodeEnergy:
         """The same architecture with these arrays."""

@@ -66,24 +66,18 @@ class PoseEnergy:
         views = self._views()
         if X.shape[1] != views.shape[2]:
             raise ValueError(f"X: expected {views.shape[2]} features, got shape {X.shape}")
-        return self.distance.value(*self._pairs(X, views)).reshape(len(X), *views.shape[:2]), (X, views)
-
-    @staticmethod
-    def _pairs(X: FloatArray, views: FloatArray) -> tuple[FloatArray, FloatArray]:
-        flat = views.reshape(-1, views.shape[2])
-        return np.tile(flat, (len(X), 1)), np.repeat(X, len(flat), axis=0)
+        table = self.distance.value(views, X[:, np.newaxis, np.newaxis])
+        return table.astype(X.dtype, copy=False), (X, views)
 
     def pullback(
         self, tape: Any, gradient: FloatArray, *, inputs: bool = False
     ) -> tuple[Parameters, FloatArray | None]:
         """The gradients of sum(gradient * energies) in the parameters, and where asked for in X."""
         X, views = tape
-        shape = (*gradient.shape, X.shape[1])
-        of_views, of_inputs = (
-            g.reshape(shape) * gradient[..., None] for g in self.distance.gradient(*self._pairs(X, views))
-        )
-        references = np.einsum("zij,kzi->kj", self.transformations, of_views.sum(axis=0))
-        return {"references": references}, of_inputs.sum(axis=(1, 2)) if inputs else None
+        of_views, of_inputs = self.distance.gradients(views, X[:, np.newaxis, np.newaxis])
+        summed = np.einsum("nkzd,nkz->kzd", of_views, gradient)
+        references = np.einsum("zij,kzi->kj", self.transformations, summed)
+        return {"references": references}, np.einsum("nkzd,nkz->nd", of_inputs, gradient) if inputs else None
 
     def with_parameters(self, parameters: Parameters) -> PoseEnergy:
         """The same architecture with these arrays."""

@@ -52,7 +52,7 @@ class RegressorEnergy:
     def pullback(self, tape: Any, gradient: FloatArray, wrt: tuple[str, ...]) -> dict[str, Any]:
         """By each name of `wrt` the gradient of sum(gradient * energies)."""
         inner, Y, output = tape
-        of_answers, of_output = (g * gradient[:, None] for g in self.distance.gradient(Y, output))
+        of_answers, of_output = (g * gradient[:, None] for g in self.distance.gradients(Y, output))
         found: dict[str, Any] = {"answers": of_answers} if "answers" in wrt else {}
         if "parameters" in wrt or "inputs" in wrt:
             parameters, inputs = self.network.pullback(inner, of_output, inputs="inputs" in wrt)

@@ -121,7 +121,7 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[float, Parameters]:
         """Mean over all rows, with the l2 penalty, and its gradients, added up in float64."""
         total, gradients = 0.0, {name: np.zeros(p.shape) for name, p in parameters.items()}
-        for rows in _blocks(n_rows):
+        for rows in _blocks(n_rows, self._block_rows()):
             value, of_rows = objective(parameters, rows, loss)
             total += value
             for name, gradient in of_rows.items():
@@ -131,6 +131,10 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
             name: g / n_rows + self._l2_of(parameters[name]) * parameters[name]
             for name, g in gradients.items()
         }
+
+    def _block_rows(self) -> int:
+        """Rows whose objective is taken at once where all are."""
+        return _BLOCK_ROWS
 
     def _l2_of(self, parameter: FloatArray) -> float:
         """Intercepts are not penalised."""
@@ -276,9 +280,14 @@ class Packing:
         return made
 
 
-def _blocks(n_rows: int) -> Iterator[NDArray[np.int64]]:
-    for first in range(0, n_rows, _BLOCK_ROWS):
-        yield np.arange(first, min(first + _BLOCK_ROWS, n_rows))
+def _blocks(n_rows: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for first in range(0, n_rows, size):
+        yield np.arange(first, min(first + size, n_rows))
+
+
+def loss_name(loss: Any) -> str:
+    """What messages call it."""
+    return repr(loss) if isinstance(loss, str) else type(loss).__name__
 
 
 def require_no_collapse(loss: AnswerLoss, answer_side: str, name: str, allow: bool) -> None:

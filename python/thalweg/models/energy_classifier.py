@@ -18,7 +18,7 @@ from .._check import FloatArray, inverse_temperature, one_of, real_number, seed_
 from ..energies import ClassifierEnergy, DenseNetwork, OutputCodeEnergy, PerceptronEnergy, SquaredDistance
 from ..inference.continuous import langevin, minimise_continuous
 from ..inference.free_energy import free_energy
-from ._energy_learning import EnergyLearner, require_no_collapse
+from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
 from ._learning import unchanged_by_errors
 
 ENERGIES = ("linear", "dense", "perceptron", "codes")
@@ -186,7 +186,7 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             energy = self._first_energy(X.shape[1], len(classes), X.dtype)
             _require_answer_energy(energy, X[:1], len(classes))
             loss = self._make_loss()
-            require_no_collapse(loss, energy.answer_side, _name(self.loss), self.allow_collapse)
+            require_no_collapse(loss, energy.answer_side, loss_name(self.loss), self.allow_collapse)
             self.__dict__.update(classes_=classes, energy_=energy)
         self._learn(_copied(energy.parameters), self._objective_on(X, right), len(X))
         return self
@@ -448,10 +448,6 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
 
 def _copied(parameters: Parameters) -> Parameters:
     return {name: p.copy() for name, p in parameters.items()}
-
-
-def _name(loss: Any) -> str:
-    return repr(loss) if isinstance(loss, str) else type(loss).__name__
 
 
 def _require_answer_energy(energy: Any, row: FloatArray, n_answers: int) -> None:
