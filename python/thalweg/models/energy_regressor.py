@@ -176,13 +176,14 @@ random_state, callback :
     def _require_fitting(self, loss: AnswerLoss, energy: PairEnergy) -> None:
         if loss.needs == "all":
             raise ValueError(
-                f"loss: {loss_name(self.loss)} sums over all answers, which are continuous here; as the normaliser "
-                'of D(y, G(x)) does not depend on W, take "energy"'
+                f"loss: {loss_name(self.loss)} sums over all answers, which are continuous here; the "
+                'normaliser of D(y, G(x)) does not depend on W: take "energy"'
             )
         require_no_collapse(loss, energy.answer_side, loss_name(self.loss), self.allow_collapse)
         if loss.guarantee != "none" and not hasattr(energy, "most_offending"):
             raise ValueError(
-                f"loss: {loss_name(self.loss)} needs the most offending answer, and the energy has no `most_offending`"
+                f"loss: {loss_name(self.loss)} needs the most offending answer, "
+                "and the energy has no `most_offending`"
             )
 
     def _first_energy(self, n_features: int, n_outputs: int, dtype: Any) -> PairEnergy:
