@@ -54,7 +54,9 @@ MEAN, DEVIATION = np.full(5, 0.4), np.full(5, 0.5)
 @pytest.mark.parametrize("gaussian", [False, True])
 def test_each_loss_finds_what_it_needs(gaussian: bool) -> None:
     machine = native(machine_of(4, 5, gaussian))
-    for name in losses.__all__:
+    of_machines = [name for name in losses.__all__ if hasattr(getattr(losses, name), "start")]
+    assert len(of_machines) == 6
+    for name in of_machines:
         for needed in getattr(losses, name).needs:
             assert hasattr(machine, needed) or needed == "score_matching", (name, needed)
 
