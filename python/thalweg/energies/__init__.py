@@ -1,24 +1,40 @@
 """Energies E(x, z; W): what a model holds to be compatible has low energy."""
 
 from .bernoulli_rbm import BernoulliRBMEnergy
+from .classifier import ClassifierEnergy
 from .conv import ConvolutionalNetwork
 from .dense import DenseNetwork
 from .distances import AbsoluteDistance, CosineDistance, HuberDistance, SquaredDistance
 from .factor_graph import FactorGraph
 from .gaussian_rbm import GaussianRBMEnergy
+from .latent_regressor import LatentRegressorEnergy
+from .location import LocationEnergy
+from .matcher import MatcherEnergy
+from .output_codes import OutputCodeEnergy
+from .perceptron import PerceptronEnergy
+from .pose import PoseEnergy
 from .predictive_sparse_decomposition import PredictiveSparseDecompositionEnergy
+from .regressor import RegressorEnergy
 from .sparse_coding import SparseCodingEnergy
 
 __all__ = [
     "AbsoluteDistance",
     "BernoulliRBMEnergy",
+    "ClassifierEnergy",
     "ConvolutionalNetwork",
     "CosineDistance",
     "DenseNetwork",
     "FactorGraph",
     "GaussianRBMEnergy",
     "HuberDistance",
+    "LatentRegressorEnergy",
+    "LocationEnergy",
+    "MatcherEnergy",
+    "OutputCodeEnergy",
+    "PerceptronEnergy",
+    "PoseEnergy",
     "PredictiveSparseDecompositionEnergy",
+    "RegressorEnergy",
     "SparseCodingEnergy",
     "SquaredDistance",
 ]

@@ -5,6 +5,9 @@ from .convolutional_dictionary_learning import ConvolutionalDictionaryLearning
 from .convolutional_sparse_autoencoder import ConvolutionalSparseAutoencoder
 from .convolutional_sparse_coder import ConvolutionalSparseCoder
 from .dictionary_learning import DictionaryLearning
+from .energy_classifier import EnergyClassifier
+from .energy_matcher import EnergyMatcher
+from .energy_regressor import EnergyRegressor
 from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
 from .mini_batch_dictionary_learning import MiniBatchDictionaryLearning
 from .sparse_coder import SparseCoder
@@ -15,6 +18,9 @@ __all__ = [
     "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",
     "DictionaryLearning",
+    "EnergyClassifier",
+    "EnergyMatcher",
+    "EnergyRegressor",
     "GaussianBernoulliRBM",
     "MiniBatchDictionaryLearning",
     "SparseCoder",
