@@ -177,7 +177,7 @@ def test_collapsing_losses_are_refused(iris: Any, energy: str, loss: str, error:
 @pytest.mark.parametrize("loss", ["energy", "perceptron", "lvq2"])
 def test_a_matcher_refuses_what_makes_it_flat(loss: str) -> None:
     X = np.random.default_rng(0).normal(size=(30, 3))
-    with pytest.raises(ValueError, match="loss: .*equal"):
+    with pytest.raises(ValueError, match=r"loss: .*equal"):
         EnergyMatcher(2, loss=loss).fit(X, X)
 
 
@@ -360,7 +360,7 @@ def test_divergence_keeps_the_last_good_parameters(iris: Any) -> None:
     )
     with (
         np.errstate(over="ignore", invalid="ignore"),
-        pytest.raises(FloatingPointError, match="learning_rate|not finite"),
+        pytest.raises(FloatingPointError, match="not finite"),
     ):
         model.fit(X, y)
     assert np.isfinite(model.energies(X)).all()
@@ -522,7 +522,7 @@ def test_bad_answers(iris: Any) -> None:
     X, y = iris
     with pytest.raises(ValueError, match="one class"):
         EnergyClassifier().fit(X, np.zeros(len(X)))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="0 sample"):
         EnergyClassifier().fit(X[:0], y[:0])
     with pytest.raises(ValueError, match="perceptron"):
         EnergyClassifier("perceptron").fit(X, y)
