@@ -7,6 +7,7 @@ Nothing here touches pyplot's global state: show a figure by naming it in a note
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "Surface",
     "filter_mosaic",
     "image_mosaic",
     "plot_atom_usage",
     "plot_chains",
     "plot_codes",
     "plot_curves",
+    "plot_energy_surfaces",
     "plot_filters",
     "plot_gaps",
     "plot_histograms",
@@ -475,6 +478,94 @@ def plot_chains(
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
+
+
+@dataclass(frozen=True)
+class Surface:
+    """An energy over a grid, shape (n_y, n_x), least y first, with a word about it and an alarm."""
+
+    energy: NDArray[np.float64]
+    note: str = ""
+    is_flat: bool = False
+
+
+def plot_energy_surfaces(
+    rows: Mapping[str, Mapping[str, Surface]],
+    *,
+    extent: tuple[float, float, float, float],
+    points: tuple[Any, Any] | None = None,
+    dark: bool = False,
+) -> Figure:
+    """Energies E(x, y) as small maps, dark where they are low, with the least one over y as a line.
+
+    Each map has its own scale, from its least energy to its greatest; one that is flat is drawn so, and said
+    to be.
+
+    Parameters
+    ----------
+    rows : mapping of str to mapping of str to Surface
+        Rows of maps, by name.
+    extent : tuple of float
+        Least and greatest x, least and greatest y.
+    points : tuple of array-like, default=None
+        x and y of the samples, drawn as dots.
+    dark
+        As in `plot_filters`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import Surface, plot_energy_surfaces
+    >>> y, x = np.mgrid[-1:1:21j, -1:1:21j]
+    >>> surfaces = {"regressor": {"before": Surface(abs(y - x)), "after": Surface(abs(y - x**2))}}
+    >>> len(plot_energy_surfaces(surfaces, extent=(-1, 1, -1, 1)).axes)
+    2
+    """
+    n_columns = max((len(row) for row in rows.values()), default=0)
+    if n_columns == 0:
+        raise ValueError("rows: expected at least one surface")
+    figure = _figure(1.35 * n_columns + 0.4, 1.75 * len(rows), dark)
+    grid = figure.subplots(len(rows), n_columns, squeeze=False, sharex=True, sharey=True)
+    for axes_of_row, (name, row) in zip(grid, rows.items(), strict=True):
+        for axes in axes_of_row[len(row) :]:
+            axes.set_visible(False)
+        for axes, (title, surface) in zip(axes_of_row, row.items(), strict=False):
+            _draw_surface(axes, surface, extent, points, dark)
+            _dress(axes, dark, title=title.replace("_", "-"), y_label=name if axes is axes_of_row[0] else "")
+            axes.title.set_fontsize(8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            words = ", ".join(word for word in (surface.note, "flat" if surface.is_flat else "") if word)
+            axes.set_xlabel(words or " ", color=_LINES[dark][1], fontsize=8)
+    return figure
+
+
+def _draw_surface(
+    axes: Axes, surface: Surface, extent: tuple[float, float, float, float], points: Any, dark: bool
+) -> None:
+    energy = float_array(surface.energy, "energy", ndim=2).astype(np.float64, copy=False)
+    low, high = float(energy.min()), float(energy.max())
+    if surface.is_flat:
+        low, high = low - 1.0, high + 1.0
+    axes.imshow(
+        energy,
+        origin="lower",
+        extent=extent,
+        aspect="auto",
+        cmap="viridis",
+        vmin=low,
+        vmax=max(high, low + 1e-12),
+    )
+    if not surface.is_flat:
+        x = np.linspace(extent[0], extent[1], energy.shape[1])
+        y = np.linspace(extent[2], extent[3], energy.shape[0])
+        axes.plot(x, y[energy.argmin(axis=0)], color="white", linewidth=1.0)
+    if points is not None:
+        axes.plot(*points, ".", color=_LINES[1][1], markersize=1.5)
 
 
 def psnr(original: Any, reconstruction: Any) -> float:

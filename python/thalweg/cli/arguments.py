@@ -13,6 +13,8 @@ from ..inference.csc import BOUNDARIES
 from ..models.convolutional_sparse_autoencoder import NONLINEARITIES
 from ..restoration import METHODS
 from .codes import encode, reconstruct
+from .energy import LOSSES as ENERGY_LOSSES
+from .energy import energy
 from .learn_convolutional import (
     AT_ONCE,
     AUTOENCODER_DEFAULTS,
@@ -43,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_inpaint(commands)
     _add_denoise(commands)
     _add_show(commands)
+    _add_energy(commands)
     words = "what this installation is: version, instruction set, threads, compiler, CUDA"
     commands.add_parser("info", help=words, description=words).set_defaults(run=info)
     return top
@@ -419,6 +422,30 @@ def _add_show(commands: Any) -> None:
     p.add_argument("model", metavar="MODEL", help="model.safetensors of `thalweg learn`")
     p.add_argument("--out", help="file for the picture (default: atoms.png or filters.png)")
     p.set_defaults(run=show)
+
+
+def _add_energy(commands: Any) -> None:
+    words = "the energy surface of a small model before and after training, under each loss"
+    p = commands.add_parser(
+        "energy",
+        help=words,
+        description=f"{_sentence(words)}: which losses push wrong answers up, and which let all energies "
+        "collapse. The data are points on y = x^2; the models a regressor D(y, G(x)) and a matcher "
+        "D(G(y), H(x)). Writes surfaces.png and surfaces.json.",
+    )
+    p.add_argument("--out", default="energy", help="folder for the picture and the figures (default: energy)")
+    p.add_argument(
+        "--losses",
+        nargs="+",
+        choices=ENERGY_LOSSES,
+        default=list(ENERGY_LOSSES),
+        help="losses (default: all)",
+    )
+    p.add_argument("--points", type=_integer(2), default=200, metavar="N", help="samples (default: 200)")
+    p.add_argument("--passes", type=_integer(1), default=200, metavar="N", help="over them (default: 200)")
+    p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.set_defaults(run=energy)
 
 
 def _sentence(words: str) -> str:

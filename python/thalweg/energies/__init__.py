@@ -1,6 +1,7 @@
 """Energies E(x, z; W): what a model holds to be compatible has low energy."""
 
 from .bernoulli_rbm import BernoulliRBMEnergy
+from .candidates import CandidateEnergy
 from .classifier import ClassifierEnergy
 from .conv import ConvolutionalNetwork
 from .dense import DenseNetwork
@@ -20,6 +21,7 @@ from .sparse_coding import SparseCodingEnergy
 __all__ = [
     "AbsoluteDistance",
     "BernoulliRBMEnergy",
+    "CandidateEnergy",
     "ClassifierEnergy",
     "ConvolutionalNetwork",
     "CosineDistance",

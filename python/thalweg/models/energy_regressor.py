@@ -11,8 +11,8 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._base import AnswerLoss, PairEnergy, Parameters
-from .._check import FloatArray, one_of, real_number, seed_number
-from ..energies import DenseNetwork, RegressorEnergy
+from .._check import FloatArray, float_array, one_of, real_number, seed_number
+from ..energies import CandidateEnergy, DenseNetwork, RegressorEnergy
 from ..energies.distances import DISTANCES
 from ..inference.continuous import Minima, minimise_continuous
 from ..inference.free_energy import free_energy
@@ -45,9 +45,12 @@ class EnergyRegressor(RegressorMixin, EnergyLearner):  # type: ignore[misc]
         D.
     loss : str or AnswerLoss, default="energy"
         As in `EnergyClassifier`, of the right answer's energy and the most offending incorrect one's; those
-        that see all answers ("nll", "mee") are for classes.
+        that see all answers ("nll", "mee") need `candidates`.
     radius : float, default=0.1
         An answer counts as incorrect from this Euclidean distance to the right one on, in units of y.
+    candidates : array-like of shape (n_candidates,) or (n_candidates, n_outputs), default=None
+        The incorrect answers that a loss sees, a grid say; among them `predict` searches where the energy
+        has no closed form. None leaves that to the energy's `most_offending`, and to gradients.
     margin, beta : float, default=1.0
         As in `EnergyClassifier`.
     l2, l1, optimizer, learning_rate, momentum, schedule, batch_size, max_iter, tol, allow_collapse, \
@@ -89,6 +92,7 @@ random_state, callback :
         distance: str = "squared",
         loss: Any = "energy",
         radius: float = 0.1,
+        candidates: Any = None,
         margin: float = 1.0,
         beta: float = 1.0,
         l2: float = 0.0,
@@ -111,6 +115,7 @@ random_state, callback :
         self.distance = distance
         self.loss = loss
         self.radius = radius
+        self.candidates = candidates
         self.margin = margin
         self.beta = beta
         self.l2 = l2
@@ -156,13 +161,16 @@ random_state, callback :
             _require_pair_energy(energy, X[:1], Y[:1])
             loss = self._make_loss()
             self._require_fitting(loss, energy)
+            grid = self._grid(Y)
             self.__dict__.update(
                 energy_=energy,
                 _is_flat=y.ndim == 1,
                 _range=np.array([Y.min(axis=0), Y.max(axis=0)], np.float64),
             )
         first = {name: p.copy() for name, p in energy.parameters.items()}
-        self._learn(first, self._objective_on(X, Y), len(X))
+        self._learn(
+            first, self._objective_on(X, Y) if grid is None else self._objective_over(X, Y, grid), len(X)
+        )
         return self
 
     def _check_parameters(self) -> None:
@@ -174,17 +182,35 @@ random_state, callback :
         real_number(self.radius, "radius", above=0.0)
 
     def _require_fitting(self, loss: AnswerLoss, energy: PairEnergy) -> None:
-        if loss.needs == "all":
+        name = loss_name(self.loss)
+        require_no_collapse(loss, energy.answer_side, name, self.allow_collapse)
+        if self.candidates is not None:
+            if energy.n_latents:
+                raise ValueError(
+                    "candidates: expected None with a latent variable, whose best value each would need"
+                )
+        elif loss.needs == "all":
             raise ValueError(
-                f"loss: {loss_name(self.loss)} sums over all answers, which are continuous here; the "
-                'normaliser of D(y, G(x)) does not depend on W: take "energy"'
+                f"loss: {name} sums over all answers, which are continuous here: give `candidates`; or take "
+                '"energy", as the normaliser of D(y, G(x)) does not depend on W'
             )
-        require_no_collapse(loss, energy.answer_side, loss_name(self.loss), self.allow_collapse)
-        if loss.guarantee != "none" and not hasattr(energy, "most_offending"):
+        elif loss.guarantee != "none" and not hasattr(energy, "most_offending"):
             raise ValueError(
-                f"loss: {loss_name(self.loss)} needs the most offending answer, "
-                "and the energy has no `most_offending`"
+                f"loss: {name} needs the most offending answer: give `candidates`, or the energy a "
+                "`most_offending`"
             )
+
+    def _grid(self, Y: FloatArray) -> FloatArray | None:
+        """The candidates, as rows of the dtype of Y."""
+        if self.candidates is None:
+            return None
+        grid = float_array(self.candidates, "candidates", dtype=Y.dtype)
+        grid = grid[:, None] if grid.ndim == 1 else grid
+        if grid.ndim != 2 or grid.shape[1] != Y.shape[1] or len(grid) == 0:
+            raise ValueError(
+                f"candidates: expected rows of {Y.shape[1]} outputs as y has, got shape {grid.shape}"
+            )
+        return grid
 
     def _first_energy(self, n_features: int, n_outputs: int, dtype: Any) -> PairEnergy:
         seed = seed_number(self.random_state)
@@ -218,6 +244,28 @@ random_state, callback :
             values, up, down = loss.of_pair(right, offending)  # type: ignore[attr-defined]
             gradients, pushed = _pulled(energy, tape, up, x.dtype), _pulled(energy, wrong_tape, down, x.dtype)
             total = {name: g + pushed[name] for name, g in gradients.items()}
+            return float(values.sum(dtype=np.float64)), total
+
+        return objective
+
+    def _objective_over(self, X: FloatArray, Y: FloatArray, grid: FloatArray) -> Any:
+        """Of the right answer in the first column, and of the candidates that are not within the radius."""
+
+        def objective(
+            parameters: Parameters, rows: NDArray[np.int64], loss: AnswerLoss
+        ) -> tuple[float, Parameters]:
+            energy = self.energy_.with_parameters(parameters)
+            x, y = X[rows], Y[rows]
+            right, tape = energy.value(x, y)
+            over = CandidateEnergy(energy, grid)
+            table, table_tape = over.energies(x)
+            is_near = np.linalg.norm(grid - y[:, None], axis=2) < self.radius
+            joined = np.concatenate([right[:, None], np.where(is_near, np.inf, table)], axis=1)
+            values, gradient = loss.value_and_gradient(joined, np.zeros(len(rows), np.int64))
+            gradient = gradient.astype(x.dtype, copy=False)
+            pulled = _pulled(energy, tape, gradient[:, 0], x.dtype)
+            pushed, _ = over.pullback(table_tape, gradient[:, 1:])
+            total = {name: g + pushed[name] for name, g in pulled.items()}
             return float(values.sum(dtype=np.float64)), total
 
         return objective
@@ -263,7 +311,13 @@ random_state, callback :
         """The answer of least energy of every sample, shape (n_samples,) or (n_samples, n_outputs)."""
         X = self._inputs(X)
         closed = getattr(self.energy_, "best_answer", None)
-        answers = self._searched(X) if closed is None else closed(X)
+        grid = None if closed is not None else self._grid(self._range.astype(X.dtype))
+        if closed is not None:
+            answers = closed(X)
+        elif grid is not None:
+            answers = grid[self.energies(X, grid).argmin(axis=1)]
+        else:
+            answers = self._searched(X)
         return answers[:, 0] if self._is_flat else answers
 
     def _searched(self, X: FloatArray) -> FloatArray:
