@@ -48,7 +48,7 @@ class CandidateEnergy:
         return self.energy.parameters
 
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
-        """Energies (n, n_answers), with latent states (n, n_answers, n_latents), and a tape for `pullback`."""
+        """Energies (n, n_answers), or (n, n_answers, n_latents), and a tape for `pullback`."""
         n_states = 1 if self.latents is None else len(self.latents)
         x = np.repeat(X, self.n_answers * n_states, axis=0)
         y = np.tile(np.repeat(self.candidates.astype(X.dtype, copy=False), n_states, axis=0), (len(X), 1))

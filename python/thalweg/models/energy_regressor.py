@@ -186,9 +186,7 @@ random_state, callback :
         require_no_collapse(loss, energy.answer_side, name, self.allow_collapse)
         if self.candidates is not None:
             if energy.n_latents:
-                raise ValueError(
-                    "candidates: expected None with a latent variable, whose best value each would need"
-                )
+                raise ValueError("candidates: expected None, as this energy has a latent variable")
         elif loss.needs == "all":
             raise ValueError(
                 f"loss: {name} sums over all answers, which are continuous here: give `candidates`; or take "
