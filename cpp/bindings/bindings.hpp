@@ -6,6 +6,7 @@
 namespace thalweg::bindings {
 
 void bind_ais(pybind11::module_& m);
+void bind_chains(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_csc(pybind11::module_& m);
 void bind_descent(pybind11::module_& m);

@@ -55,6 +55,7 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
   thalweg::set_interrupt_poll(&python_interrupted);
   thalweg::bindings::bind_gibbs(m);
   thalweg::bindings::bind_ais(m);  // takes the machine that bind_gibbs defines
+  thalweg::bindings::bind_chains(m);
   thalweg::bindings::bind_conv(m);
   thalweg::bindings::bind_csc(m);
   thalweg::bindings::bind_descent(m);
