@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .inference.sparse_encode import sparse_encode
     from .models import (
         BernoulliRBM,
+        ChainCRF,
         ConvolutionalDictionaryLearning,
         ConvolutionalSparseAutoencoder,
         ConvolutionalSparseCoder,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BernoulliRBM",
+    "ChainCRF",
     "ConvolutionalDictionaryLearning",
     "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",

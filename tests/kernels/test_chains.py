@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def problem(dtype: Any = np.float64, seed: int = 0, scale: float = 1.0, forbid: 
 
 
 def sequences(unary: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
-    return [unary[a:b].astype(np.float64) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [unary[a:b].astype(np.float64) for a, b in itertools.pairwise(starts)]
 
 
 @pytest.mark.parametrize("forbid", [False, True])

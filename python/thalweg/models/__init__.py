@@ -1,6 +1,7 @@
 """The estimators."""
 
 from .bernoulli_rbm import BernoulliRBM
+from .chain_crf import ChainCRF
 from .convolutional_dictionary_learning import ConvolutionalDictionaryLearning
 from .convolutional_sparse_autoencoder import ConvolutionalSparseAutoencoder
 from .convolutional_sparse_coder import ConvolutionalSparseCoder
@@ -14,6 +15,7 @@ from .sparse_coder import SparseCoder
 
 __all__ = [
     "BernoulliRBM",
+    "ChainCRF",
     "ConvolutionalDictionaryLearning",
     "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",
