@@ -30,7 +30,7 @@ CASES: dict[str, tuple[Any, Callable[..., float]]] = {
         partial(reference.square_exponential, gamma=0.6),
     ),
     "margin": (
-        losses.MarginLoss(lambda e: (np.exp(np.minimum(e, 5)), np.exp(np.minimum(e, 5)))),
+        losses.MarginLoss(lambda e: (np.exp(np.minimum(e, 50)), np.exp(np.minimum(e, 50)))),
         lambda e, r: float(np.exp(e[r] - reference.offending(e, r))),
     ),
     "nll": (losses.NegativeLogLikelihoodLoss(1.7), partial(reference.nll, beta=1.7)),

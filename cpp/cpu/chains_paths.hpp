@@ -99,7 +99,7 @@ class ChainPaths {
       states[t] = label;
       if (t == 0) break;
       const std::int32_t from = origin(t)[label];
-      if (from == from_right) {
+      if (right != nullptr && from == from_right) {
         std::copy_n(right, t, states);
         break;
       }
