@@ -20,6 +20,7 @@ from thalweg.energies import (
     DenseNetwork,
     LatentRegressorEnergy,
     LocationEnergy,
+    PerceptronEnergy,
     SquaredDistance,
 )
 from thalweg.models._energy_learning import LOSSES
@@ -56,8 +57,8 @@ def logistic_objective(W: np.ndarray, b: np.ndarray, X: np.ndarray, y: np.ndarra
 @pytest.mark.parametrize("C", [0.1, 10.0])
 def test_the_likelihood_loss_reaches_logistic_regression(digits: Any, C: float) -> None:
     X, y = digits
-    peer = LogisticRegression(C=C, tol=1e-10, max_iter=10_000).fit(X, y)
-    ours = EnergyClassifier(l2=1 / (C * len(X)), tol=1e-7, max_iter=10_000).fit(X, y)
+    peer = LogisticRegression(C=C, tol=1e-6, max_iter=10_000, solver="newton-cg").fit(X, y)
+    ours = EnergyClassifier(l2=1 / (C * len(X)), tol=1e-5, max_iter=10_000).fit(X, y)
     energy = ours.energy_.parameters
     reached = logistic_objective(-energy["weights_0"], -energy["bias_0"], X, y, C)
     best = logistic_objective(peer.coef_, peer.intercept_, X, y, C)
@@ -107,11 +108,11 @@ def test_the_perceptron_learns_as_in_the_lecture() -> None:
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(20, 3)), rng.integers(2, size=20)
     y[:2] = 0, 1
+    network = DenseNetwork([np.zeros((1, 3))], [None], ["identity"])
     with pytest.warns(UserWarning, match="margin of zero"):
         model = EnergyClassifier(
-            "perceptron",
+            PerceptronEnergy(network),
             loss="perceptron",
-            fit_intercept=False,
             optimizer="sgd",
             learning_rate=0.5,
             momentum=0.0,
@@ -120,8 +121,8 @@ def test_the_perceptron_learns_as_in_the_lecture() -> None:
             tol=0.0,
         ).fit(X, y)
     Y = 2 * y - 1
-    # The energy is -1/2 Y R: half of the lecture's step; at the start R = 0 and its sign is -1.
-    expected = 0.5 * 0.5 * ((Y + 1)[:, None] * X).mean(axis=0)
+    # At the start R = 0, and its sign is -1.
+    expected = 0.5 * ((Y + 1)[:, None] * X).mean(axis=0)
     np.testing.assert_allclose(model.energy_.parameters["weights_0"][0], expected, rtol=1e-12)
 
 
@@ -151,7 +152,7 @@ def test_every_loss_classifies(iris: Any, loss: str, optimizer: str) -> None:
 def test_fixed_codes_allow_every_loss(iris: Any, loss: str) -> None:
     X, y = iris
     model = EnergyClassifier(
-        "codes", hidden_layer_sizes=(8,), loss=loss, max_iter=100, tol=1e-3, random_state=0
+        "codes", hidden_layer_sizes=(8,), loss=loss, max_iter=300, tol=1e-2, random_state=0
     )
     assert model.fit(X, y).score(X, y) > 0.9
 
@@ -356,7 +357,7 @@ def test_schedules_lower_the_loss(iris: Any, schedule: str) -> None:
 def test_divergence_keeps_the_last_good_parameters(iris: Any) -> None:
     X, y = iris
     model = EnergyClassifier(
-        loss="square_square", optimizer="sgd", learning_rate=1e3, max_iter=200, tol=0.0, random_state=0
+        loss="square_square", optimizer="sgd", learning_rate=1e8, max_iter=200, tol=0.0, random_state=0
     )
     with (
         np.errstate(over="ignore", invalid="ignore"),

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .._base import AnswerLoss
 from .._check import FloatArray
 from ._pairs import MarginPairLoss, rows_of_energies
+from .negative_log_likelihood import NegativeLogLikelihoodLoss
 
 
 class PerceptronLoss(MarginPairLoss):
@@ -40,6 +42,10 @@ class PerceptronLoss(MarginPairLoss):
     def of_difference(self, e: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Q and its derivative at e."""
         return np.maximum(e, 0), (e > 0).astype(e.dtype)
+
+    def smoothed(self, beta: float) -> AnswerLoss:
+        """The log-likelihood loss, which has no kinks: above this one, by at most log(n_answers) / beta."""
+        return NegativeLogLikelihoodLoss(beta)
 
     def value_and_gradient(self, energies: Any, right: Any) -> tuple[FloatArray, FloatArray]:
         """Losses of rows of energies, and their gradients; see `PairLoss`."""

@@ -288,7 +288,9 @@ allow_collapse, random_state, callback :
         places = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
         unseen = self.classes_[places] != labels
         if unseen.any():
-            raise ValueError(f"y: the label {labels[unseen.argmax()]!r} was not among those learnt from")
+            raise ValueError(
+                f"y: the label {labels[unseen][:1].tolist()[0]!r} was not among those learnt from"
+            )
         return places.astype(np.int64)
 
     # --- files

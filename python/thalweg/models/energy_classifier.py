@@ -207,26 +207,25 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             parameters = {name: np.array(p, dtype) for name, p in made.parameters.items()}
             own: AnswerEnergy = made.with_parameters(parameters)
             return own
-        if self.energy == "linear":
-            return ClassifierEnergy(self._linear(n_features, n_classes, dtype))
-        if self.energy == "perceptron":
-            if n_classes != 2:
-                raise ValueError(f'y: expected two classes with energy="perceptron", got {n_classes} classes')
-            return PerceptronEnergy(self._linear(n_features, 1, dtype), 0.5)
+        if self.energy == "perceptron" and n_classes != 2:
+            raise ValueError(f'y: expected two classes with energy="perceptron", got {n_classes} classes')
+        # Random even where the energies are linear: where all are equal, some losses are at rest.
         network = DenseNetwork.random(
-            n_features, self.hidden_layer_sizes, n_classes, self.activation, seed, dtype
+            n_features,
+            self.hidden_layer_sizes if self.energy in ("dense", "codes") else (),
+            1 if self.energy == "perceptron" else n_classes,
+            self.activation,
+            seed,
+            dtype,
         )
         if not self.fit_intercept:
             weights = [p for name, p in network.parameters.items() if name.startswith("weights")]
             network = DenseNetwork(weights, [None] * len(weights), network.activations)
-        if self.energy == "dense":
+        if self.energy == "perceptron":
+            return PerceptronEnergy(network, 0.5)
+        if self.energy != "codes":
             return ClassifierEnergy(network)
         return OutputCodeEnergy(network, np.eye(n_classes, dtype=dtype), SquaredDistance())
-
-    def _linear(self, n_features: int, n_outputs: int, dtype: Any) -> DenseNetwork:
-        """Zeros: the energies are convex in them, so that it matters little where learning begins."""
-        bias = np.zeros(n_outputs, dtype) if self.fit_intercept else None
-        return DenseNetwork([np.zeros((n_outputs, n_features), dtype)], [bias], ["identity"])
 
     def _objective_on(self, X: FloatArray, right: NDArray[np.int64]) -> Any:
         def objective(
