@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EnergyMatcher,
         EnergyRegressor,
         GaussianBernoulliRBM,
+        GridCRF,
         MiniBatchDictionaryLearning,
         SparseCoder,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "EnergyMatcher",
     "EnergyRegressor",
     "GaussianBernoulliRBM",
+    "GridCRF",
     "MiniBatchDictionaryLearning",
     "SparseCoder",
     "Whitening",

@@ -15,7 +15,7 @@ from reference import chains as reference
 from thalweg import ChainCRF
 from thalweg.inference.chains import chain_best
 from thalweg.models._energy_learning import LOSSES
-from thalweg.models.chain_crf import Answers
+from thalweg.models.chain_crf import ChainAnswers
 from thalweg.persistence import load_model, save_model
 
 Data = tuple[list[np.ndarray], list[np.ndarray]]
@@ -44,7 +44,7 @@ def test_losses_see_all_labellings(loss: str) -> None:
     """Against the loss of an explicit table of all paths."""
     made: Any = LOSSES["hinge"](0.8, 1.0).smoothed(2.0) if loss == "smooth_hinge" else LOSSES[loss](0.8, 1.7)
     unary, steps, starts, right = problem()
-    values, of_unary, of_steps = Answers(unary, steps, starts, right, None).loss_and_gradient(made)
+    values, of_unary, of_steps = ChainAnswers(unary, steps, starts, right, None).loss_and_gradient(made)
     expected_steps = np.zeros((3, 3))
     for s, (a, b) in enumerate(itertools.pairwise(starts)):
         paths = reference.paths(b - a, 3)

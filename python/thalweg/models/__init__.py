@@ -10,6 +10,7 @@ from .energy_classifier import EnergyClassifier
 from .energy_matcher import EnergyMatcher
 from .energy_regressor import EnergyRegressor
 from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
+from .grid_crf import GridCRF
 from .mini_batch_dictionary_learning import MiniBatchDictionaryLearning
 from .sparse_coder import SparseCoder
 
@@ -24,6 +25,7 @@ __all__ = [
     "EnergyMatcher",
     "EnergyRegressor",
     "GaussianBernoulliRBM",
+    "GridCRF",
     "MiniBatchDictionaryLearning",
     "SparseCoder",
 ]

@@ -12,11 +12,19 @@ from sklearn.utils.validation import check_is_fitted
 from .._base import AnswerLoss, Network, Parameters
 from .._check import FloatArray, float_array, one_of, seed_number, thread_number
 from ..energies import DenseNetwork
-from ..inference.chains import chain_best, chain_marginals, chain_offending, path_energies
+from ..inference.chains import (
+    ChainSums,
+    chain_best,
+    chain_marginals,
+    chain_offending,
+    is_start,
+    path_energies,
+)
 from ..inference.continuous import minimise_continuous
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
 from ._learning import unchanged_by_errors
+from ._structured_answers import StructuredAnswers
 
 _OWN = ("transitions", "start", "end")  # parameters beside the network's
 
@@ -184,7 +192,9 @@ allow_collapse, random_state, callback :
             network = self.network_.with_parameters({k: p for k, p in parameters.items() if k not in _OWN})
             output, tape = network.forward(X[positions])
             unary = _with_ends(output, own_starts, parameters["start"], parameters["end"])
-            answers = Answers(unary, parameters["transitions"], own_starts, right[positions], self.n_jobs)
+            answers = ChainAnswers(
+                unary, parameters["transitions"], own_starts, right[positions], self.n_jobs
+            )
             values, of_unary, of_steps = answers.loss_and_gradient(loss)
             of_unary = of_unary.astype(unary.dtype, copy=False)
             gradients, _ = network.pullback(tape, of_unary)
@@ -322,7 +332,7 @@ allow_collapse, random_state, callback :
         self._take(parameters)
 
 
-class Answers:
+class ChainAnswers(StructuredAnswers):
     """The labellings of a batch of chains as answers to a loss."""
 
     def __init__(
@@ -337,67 +347,37 @@ class Answers:
         self._n_jobs = n_jobs
         self._lengths = np.diff(starts)
 
-    def loss_and_gradient(self, loss: AnswerLoss) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Losses of the sequences, and the gradients of their sum in the energies of labels and steps."""
-        energy = path_energies(self._unary, self._steps, self._starts, self._right)
-        if loss.needs == "all":
-            return self._of_all(loss, energy)
-        offending, worst = chain_offending(
-            self._unary, self._steps, self._starts, self._right, n_jobs=self._n_jobs
-        )
-        values, up, down = loss.of_pair(energy, worst)  # type: ignore[attr-defined]
-        down = np.where(np.isinf(worst), 0.0, down)
-        of_unary, of_steps = self._counted(self._right, up)
-        pushed, pushed_steps = self._counted(offending, down)
-        return values, of_unary + pushed, of_steps + pushed_steps
+    def energy(self) -> NDArray[np.float64]:
+        return path_energies(self._unary, self._steps, self._starts, self._right)
 
-    def _of_all(
-        self, loss: Any, energy: NDArray[np.float64]
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """For losses of P(right) alone: as of two answers, the right one and all others together.
+    def offending(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return chain_offending(self._unary, self._steps, self._starts, self._right, n_jobs=self._n_jobs)
 
-        Their energies are E(right) and F of the others, from F of all and P(right).
-        """
-        sums = self._sums(loss.beta, None)
-        odds = loss.beta * (energy - sums.free_energy)  # -log P(right)
-        others = np.where(odds > 0, _free_energy_of_the_rest(sums.free_energy, odds, loss.beta), np.inf)
-        table = np.stack([energy, others], axis=1)
-        values, gradient = loss.value_and_gradient(table, np.zeros(len(energy), np.int64))
-        # dL = g0 dE + g1 dF_others, and dF_all = P dE + (1 - P) dF_others.
-        wrong = -np.expm1(-np.maximum(odds, 0))
-        share = np.divide(gradient[:, 1], wrong, out=np.zeros_like(wrong), where=wrong > 0)
-        of_right = gradient[:, 0] - share * (1 - wrong)
-        of_unary, of_steps = self._counted(self._right, of_right)
-        weighted = self._sums(loss.beta, share)
-        of_unary += np.repeat(share, self._lengths)[:, None] * weighted.marginals
-        return values, of_unary, of_steps + weighted.pairs
+    def free_energy(self, beta: float) -> NDArray[np.float64]:
+        return self._sums(beta, None).free_energy
 
-    def _sums(self, beta: float, weights: NDArray[np.float64] | None) -> Any:
-        return chain_marginals(
-            self._unary, self._steps, self._starts, beta=beta, weights=weights, n_jobs=self._n_jobs
-        )
-
-    def _counted(
-        self, states: NDArray[np.int64], weight: NDArray[np.float64]
+    def expected(
+        self, beta: float, weight: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Labels and steps of paths, counted with the weights of their sequences."""
+        sums = self._sums(beta, weight)
+        return np.repeat(weight, self._lengths)[:, None] * sums.marginals, sums.pairs
+
+    def counted(
+        self, states: NDArray[np.int64] | None, weight: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        states = self._right if states is None else states
         of_positions = np.repeat(weight, self._lengths)
         of_unary = np.zeros(self._unary.shape)
         of_unary[np.arange(len(states)), states] = of_positions
-        inner = np.ones(len(states), bool)
-        inner[self._starts[:-1]] = False
-        arrivals = np.flatnonzero(inner)
+        arrivals = np.flatnonzero(~is_start(self._starts, len(states)))
         of_steps = np.zeros(self._steps.shape)
         np.add.at(of_steps, (states[arrivals - 1], states[arrivals]), of_positions[arrivals])
         return of_unary, of_steps
 
-
-def _free_energy_of_the_rest(
-    free: NDArray[np.float64], odds: NDArray[np.float64], beta: float
-) -> NDArray[np.float64]:
-    """F of all answers but the right one: exp(-beta F_rest) = exp(-beta F) (1 - P(right))."""
-    with np.errstate(divide="ignore"):
-        return free - np.log(-np.expm1(-np.maximum(odds, 0))) / beta
+    def _sums(self, beta: float, weights: NDArray[np.float64] | None) -> ChainSums:
+        return chain_marginals(
+            self._unary, self._steps, self._starts, beta=beta, weights=weights, n_jobs=self._n_jobs
+        )
 
 
 def _with_ends(
