@@ -38,6 +38,13 @@ def mnist(root: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
+def mnist_with_labels() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Training rows in [0, 1] with their digits, and test rows with theirs."""
+    folder = data_root() / "mnist"
+    train, test = (load_mnist(folder, split=s) for s in ("train", "test"))
+    return *train, *test
+
+
 # How a run differs from another; the first two are the published settings.
 VARIANTS: dict[str, dict[str, Any]] = {
     "centred": {"centering": True},
