@@ -482,7 +482,15 @@ def plot_chains(
 
 @dataclass(frozen=True)
 class Surface:
-    """An energy over a grid, shape (n_y, n_x), least y first, with a word about it and an alarm."""
+    """An energy over a grid, shape (n_y, n_x), least y first, with a word about it and an alarm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg.plots import Surface
+    >>> Surface(np.zeros((3, 4)), "refused", is_flat=True).note
+    'refused'
+    """
 
     energy: NDArray[np.float64]
     note: str = ""

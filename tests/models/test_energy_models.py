@@ -233,7 +233,7 @@ def test_the_six_questions_of_a_regressor() -> None:
     energies = model.energies(X[:5], grid)
     np.testing.assert_allclose(energies, 0.5 * (y[:5, None] - grid) ** 2, atol=1e-5)
     np.testing.assert_array_equal(model.rank(X[:5], grid)[:, 0], energies.argmin(axis=1))
-    P = model.predict_proba(X[:5], grid, beta=4.0)
+    P = model.answer_distribution(X[:5], grid, beta=4.0)
     np.testing.assert_allclose(P.sum(axis=1), 1)
     assert model.rank_inputs(X, 1.0)[0] == np.abs(y - 1.0).argmin()
     best = model.best_input(2.5, (-1.0, 1.0))

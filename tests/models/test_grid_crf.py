@@ -111,7 +111,7 @@ def test_a_grid_beats_pixels_alone() -> None:
 
 @pytest.mark.filterwarnings("ignore:loss. .* has a margin of zero:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("loss", ["hinge", "perceptron", "log", "mee"])
+@pytest.mark.parametrize("loss", ["hinge", "perceptron", "log"])
 def test_other_losses_learn(loss: str) -> None:
     X, y = data(8)
     model = GridCRF(

@@ -36,10 +36,10 @@ class LocationEnergy:
     --------
     >>> import numpy as np
     >>> from thalweg.energies import DenseNetwork, LocationEnergy
-    >>> spot = DenseNetwork([-np.ones((1, 1))], [None], ["identity"])
+    >>> spot = DenseNetwork([np.array([[-1.0]])], [None], ["identity"])
     >>> energy = LocationEnergy(spot, image=(2, 2), window=(1, 1))
-    >>> energy.energies(np.array([[0.0, 5.0, 1.0, 0.0]]))[0]
-    array([[[-0., -5., -1., -0.]]])
+    >>> energy.energies(np.array([[2.0, 5.0, 1.0, 3.0]]))[0]
+    array([[[-2., -5., -1., -3.]]])
     """
 
     answer_side: AnswerSide = "unbounded"

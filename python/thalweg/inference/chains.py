@@ -147,7 +147,7 @@ def chain_offending(
     Examples
     --------
     >>> from thalweg.inference.chains import chain_offending
-    >>> chain_offending([[0.0, 1.0], [0.4, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [0, 2], [0, 0])
+    >>> chain_offending([[0.0, 2.0], [0.4, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [0, 2], [0, 0])
     (array([0, 1]), array([1.]))
     """
     U, T, S = _chains(unary, pairwise, starts)

@@ -70,7 +70,7 @@ class MarginPairLoss(PairLoss):
     def of_pair(self, right: FloatArray, offending: FloatArray) -> Pair:
         """Losses, and their derivatives in both energies; see `PairLoss`."""
         value, slope = self.of_difference(right - offending)
-        return value, slope, -slope
+        return value, slope, 0 - slope
 
     @abstractmethod
     def of_difference(self, e: FloatArray) -> tuple[FloatArray, FloatArray]:

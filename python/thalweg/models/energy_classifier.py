@@ -271,12 +271,14 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of least energy of every sample, shape (n_samples,)."""
-        best: NDArray[Any] = self.classes_[self.energies(X).argmin(axis=1)]
+        columns = self.energies(X).argmin(axis=1)
+        best: NDArray[Any] = self.classes_[columns]
         return best
 
     def rank(self, X: Any) -> NDArray[Any]:
         """The classes of every sample from the least energy to the greatest, shape (n_samples, n_classes)."""
-        ranked: NDArray[Any] = self.classes_[np.argsort(self.energies(X), axis=1, kind="stable")]
+        order = np.argsort(self.energies(X), axis=1, kind="stable")
+        ranked: NDArray[Any] = self.classes_[order]
         return ranked
 
     def decision_function(self, X: Any) -> FloatArray:

@@ -341,7 +341,7 @@ random_state, callback :
         ranked: NDArray[np.int64] = np.argsort(self.energies(X, Y), axis=1, kind="stable")
         return ranked
 
-    def predict_proba(self, X: Any, Y: Any, beta: float | None = None) -> FloatArray:
+    def answer_distribution(self, X: Any, Y: Any, beta: float | None = None) -> FloatArray:
         """P(y | x) over the candidates `Y`, proportional to exp(-beta E), (n_samples, n_candidates)."""
         return free_energy(self.energies(X, Y), self.beta if beta is None else beta)[1]
 
@@ -399,6 +399,11 @@ random_state, callback :
 
     def _one(self, y: Any) -> NDArray[Any]:
         return np.asarray(y, np.float64).reshape(1, -1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
     # --- files
 
