@@ -316,8 +316,15 @@ Parameters = dict[str, FloatArray]  # by name; of one dtype, float32 or float64
 class AnswerLoss(Protocol):
     """A loss of the energies that a model gives to answers, the right one and the others."""
 
-    guarantee: Guarantee
-    needs: str  # "pair": the right and the most offending answer's; "all": those of all answers
+    @property
+    def guarantee(self) -> Guarantee:
+        """What its minima guarantee."""
+        ...
+
+    @property
+    def needs(self) -> str:
+        """ "pair": the energies of the right and the most offending answer; "all": those of all answers."""
+        ...
 
     def value_and_gradient(self, energies: Any, right: Any) -> tuple[FloatArray, FloatArray]:
         """Losses (n,) of energies (n, n_answers) with the right answer's column, and their gradients."""
@@ -330,9 +337,20 @@ class AnswerEnergy(Protocol):
     A user's own energy is any object with these members; it is checked before learning begins.
     """
 
-    parameters: Parameters
-    n_answers: int
-    answer_side: AnswerSide
+    @property
+    def parameters(self) -> Parameters:
+        """W by name: the arrays themselves."""
+        ...
+
+    @property
+    def n_answers(self) -> int:
+        """How many answers there are."""
+        ...
+
+    @property
+    def answer_side(self) -> AnswerSide:
+        """What W can do to the energies of answers."""
+        ...
 
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
         """Energies of rows X, and a tape: whatever `pullback` needs.
@@ -359,12 +377,25 @@ class PairEnergy(Protocol):
     A user's own energy is any object with these members; it is checked before learning begins.
     """
 
-    parameters: Parameters
-    answer_side: AnswerSide
-    gradients: frozenset[
-        str
-    ]  # which of "answers", "latents", "inputs" `pullback` gives beside the parameters'
-    n_latents: int  # elements of z; 0 where there is none
+    @property
+    def parameters(self) -> Parameters:
+        """W by name: the arrays themselves."""
+        ...
+
+    @property
+    def answer_side(self) -> AnswerSide:
+        """What W can do to the energies of answers."""
+        ...
+
+    @property
+    def gradients(self) -> frozenset[str]:
+        """Which of "answers", "latents" and "inputs" `pullback` gives beside "parameters"."""
+        ...
+
+    @property
+    def n_latents(self) -> int:
+        """Elements of z; 0 where there is none."""
+        ...
 
     def value(self, X: FloatArray, Y: FloatArray, Z: FloatArray | None = None) -> tuple[FloatArray, Any]:
         """Energies (n,) of rows X (n, n_inputs) with answers Y (n, n_outputs) and latents Z, and a tape."""

@@ -444,7 +444,7 @@ def minimise_lbfgs(
 
     def function(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = objective(joined(x))
-        if not has_l1:
+        if l1 is None or not has_l1:
             return value, gradient
         both = np.concatenate([gradient + l1, l1 - gradient])
         return value + float(np.concatenate([l1, l1]) @ x), both

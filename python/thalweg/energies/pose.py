@@ -59,7 +59,8 @@ class PoseEnergy:
 
     def _views(self) -> FloatArray:
         """(n_answers, n_latents, n_features_in)."""
-        return np.einsum("zij,kj->kzi", self.transformations, self.references)
+        views: FloatArray = np.einsum("zij,kj->kzi", self.transformations, self.references)
+        return views
 
     def energies(self, X: FloatArray) -> tuple[FloatArray, Any]:
         """Energies (n, n_answers, n_latents), and a tape for `pullback`."""

@@ -383,7 +383,7 @@ class ChainAnswers(StructuredAnswers):
 def _with_ends(
     output: FloatArray, starts: NDArray[np.int64], start: FloatArray, end: FloatArray
 ) -> FloatArray:
-    unary = output.copy()
+    unary: FloatArray = output.copy()
     unary[starts[:-1]] += start
     unary[starts[1:] - 1] += end
     return unary

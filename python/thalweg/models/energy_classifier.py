@@ -348,7 +348,8 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             raise ValueError(
                 f"bounds: expected some, as no minimum of class {y!r} was found in max_iter={max_iter} steps"
             )
-        return found.x[0]
+        best: NDArray[np.float64] = found.x[0]
+        return best
 
     def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
         """P(x | y) over the candidates X, proportional to exp(-beta F(x, y)), shape (n_samples,)."""
@@ -400,7 +401,8 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             gradient[:, column] = 1
             if states is not None:
                 gradient = gradient[..., None] * states
-            return free[:, column], self.energy_.pullback(tape, gradient, inputs=True)[1]
+            of_inputs = self.energy_.pullback(tape, gradient, inputs=True)[1]
+            return free[:, column], np.asarray(of_inputs)
 
         return energy
 

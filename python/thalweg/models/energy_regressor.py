@@ -316,7 +316,8 @@ random_state, callback :
             answers = grid[self.energies(X, grid).argmin(axis=1)]
         else:
             answers = self._searched(X)
-        return answers[:, 0] if self._is_flat else answers
+        best: FloatArray = answers[:, 0] if self._is_flat else answers
+        return best
 
     def _searched(self, X: FloatArray) -> FloatArray:
         """argmin over y and z together, from the middle of the answers seen."""
@@ -366,7 +367,9 @@ random_state, callback :
             value, tape = self.energy_.value(X, Y, self._best_latents(self.energy_, X, Y))
             return value, self.energy_.pullback(tape, np.ones(len(rows), dtype), ("inputs",))["inputs"]
 
-        return minimise_continuous(of_inputs, first[None], bounds=bounds, n_restarts=n_restarts).x[0]
+        found = minimise_continuous(of_inputs, first[None], bounds=bounds, n_restarts=n_restarts)
+        best: NDArray[np.float64] = found.x[0]
+        return best
 
     def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
         """P(x | y) over the candidates X, proportional to exp(-beta E(x, y)), shape (n_samples,)."""

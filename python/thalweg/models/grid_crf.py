@@ -412,7 +412,7 @@ class GridAnswers(StructuredAnswers):
         change = cost - cost[pixels, right][:, None]
         change[pixels, right] = inf
         pixel, label = np.unravel_index(change.argmin(), change.shape)
-        changed = right.copy()
+        changed: NDArray[np.int64] = right.copy()
         changed[pixel] = label
         return changed
 
