@@ -101,6 +101,7 @@ def test_the_best_neighbour_of_a_labelling() -> None:
     np.testing.assert_array_equal(answers._best_neighbour(0), best)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_grid_beats_pixels_alone() -> None:
     X, y = data()
     model = GridCRF(l2=1e-3, max_iter=40, tol=1e-2).fit(X[:8], y[:8])
