@@ -61,7 +61,7 @@ def test_losses_see_all_labellings(loss: str) -> None:
 
 def test_a_chain_beats_positions_alone() -> None:
     X, y = data(200)
-    chain = ChainCRF(l2=1e-4).fit(X[:150], y[:150])
+    chain = ChainCRF(random_state=0, l2=1e-4).fit(X[:150], y[:150])
     alone = np.concatenate(X[150:]).argmax(axis=1)
     truth = np.concatenate(y[150:])
     assert 1 - chain.score(X[150:], y[150:]) < 0.8 * (alone != truth).mean()
@@ -106,7 +106,7 @@ def test_answers() -> None:
 
 def test_questions_about_inputs() -> None:
     X, y = data()
-    model = ChainCRF(l2=1e-2).fit(X, y)
+    model = ChainCRF(random_state=0, l2=1e-2).fit(X, y)
     same = [x for x in X if len(x) == 6]
     labels = np.array([0, 1, 2, 0, 1, 2])
     energies = model.energies(same, [labels] * len(same))
@@ -121,16 +121,16 @@ def test_questions_about_inputs() -> None:
 
 def test_float32_is_learnt_in_float32() -> None:
     X, y = data()
-    model = ChainCRF(l2=1e-2, tol=1e-3).fit([x.astype(np.float32) for x in X], y)
+    model = ChainCRF(random_state=0, l2=1e-2, tol=1e-3).fit([x.astype(np.float32) for x in X], y)
     assert model.transitions_.dtype == np.float32
-    wide = ChainCRF(l2=1e-2).fit(X, y)
+    wide = ChainCRF(random_state=0, l2=1e-2).fit(X, y)
     np.testing.assert_allclose(model.transitions_, wide.transitions_, atol=0.05)
 
 
 def test_labels_may_be_words(tmp_path: Path) -> None:
     X, y = data()
     words = [np.array(["sun", "rain", "wind"])[labels] for labels in y]
-    model = clone(ChainCRF(l2=1e-2)).fit(X, words)
+    model = clone(ChainCRF(random_state=0, l2=1e-2)).fit(X, words)
     assert model.score(X, words) > 0.7
     save_model(model, tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors")
@@ -156,6 +156,6 @@ def test_bad_input() -> None:
         ChainCRF().fit(X, [y[0][:-1], *y[1:]])
     with pytest.raises(ValueError, match="one only"):
         ChainCRF().fit(X, [np.zeros(len(x)) for x in X])
-    model = ChainCRF(l2=0.1, tol=1e-2).fit(X, y)
+    model = ChainCRF(random_state=0, l2=0.1, tol=1e-2).fit(X, y)
     with pytest.raises(ValueError, match=r"X\[0\]"):
         model.predict([X[0][:, :1]])

@@ -58,7 +58,7 @@ def logistic_objective(W: np.ndarray, b: np.ndarray, X: np.ndarray, y: np.ndarra
 def test_the_likelihood_loss_reaches_logistic_regression(digits: Any, C: float) -> None:
     X, y = digits
     peer = LogisticRegression(C=C, tol=1e-6, max_iter=10_000, solver="newton-cg").fit(X, y)
-    ours = EnergyClassifier(l2=1 / (C * len(X)), tol=1e-5, max_iter=10_000).fit(X, y)
+    ours = EnergyClassifier(random_state=0, l2=1 / (C * len(X)), tol=3e-6, max_iter=10_000).fit(X, y)
     energy = ours.energy_.parameters
     reached = logistic_objective(-energy["weights_0"], -energy["bias_0"], X, y, C)
     best = logistic_objective(peer.coef_, peer.intercept_, X, y, C)
@@ -161,7 +161,7 @@ def test_a_hidden_layer_separates_what_a_line_cannot() -> None:
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (400, 2))
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
-    assert EnergyClassifier(l2=1e-3).fit(X, y).score(X, y) < 0.7
+    assert EnergyClassifier(random_state=0, l2=1e-3).fit(X, y).score(X, y) < 0.7
     dense = EnergyClassifier("dense", hidden_layer_sizes=(16,), l2=1e-4, tol=1e-4, random_state=0)
     assert dense.fit(X, y).score(X, y) > 0.95
 
@@ -196,7 +196,7 @@ def test_a_matcher_collapses_where_it_is_allowed() -> None:
 
 def test_the_six_questions_of_a_classifier(iris: Any) -> None:
     X, y = iris
-    model = EnergyClassifier(l2=1e-2).fit(X, y)
+    model = EnergyClassifier(random_state=0, l2=1e-2).fit(X, y)
     energies = model.energies(X)
     np.testing.assert_array_equal(model.predict(X), model.classes_[energies.argmin(axis=1)])
     np.testing.assert_array_equal(model.rank(X)[:, 0], model.predict(X))
@@ -331,13 +331,13 @@ def test_float32_is_learnt_in_float32(iris: Any, optimizer: str) -> None:
     model = EnergyClassifier(optimizer=optimizer, l2=1e-2, tol=1e-3).fit(X.astype(np.float32), y)
     assert {p.dtype for p in model.energy_.parameters.values()} == {np.dtype(np.float32)}
     assert model.energies(X).dtype == np.float32
-    wide = EnergyClassifier(l2=1e-2).fit(X, y)
+    wide = EnergyClassifier(random_state=0, l2=1e-2).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), wide.predict_proba(X), atol=0.05)
 
 
 def test_l1_makes_weights_zero(digits: Any) -> None:
     X, y = digits
-    sparse = EnergyClassifier(l1=5e-3, max_iter=300, tol=1e-4).fit(X, y)
+    sparse = EnergyClassifier(random_state=0, l1=5e-3, max_iter=300, tol=1e-4).fit(X, y)
     weights = sparse.energy_.parameters["weights_0"]
     assert 0.3 < (weights == 0).mean() < 0.99
     assert sparse.score(X, y) > 0.85
@@ -369,7 +369,7 @@ def test_divergence_keeps_the_last_good_parameters(iris: Any) -> None:
 
 def test_too_few_iterations_warn(digits: Any) -> None:
     with pytest.warns(ConvergenceWarning, match="max_iter=3"):
-        EnergyClassifier(max_iter=3).fit(*digits)
+        EnergyClassifier(random_state=0, max_iter=3).fit(*digits)
 
 
 def test_a_callback_sees_every_pass(iris: Any) -> None:

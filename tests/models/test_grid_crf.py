@@ -104,7 +104,7 @@ def test_the_best_neighbour_of_a_labelling() -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_grid_beats_pixels_alone() -> None:
     X, y = data()
-    model = GridCRF(l2=1e-3, max_iter=40, tol=1e-2).fit(X[:8], y[:8])
+    model = GridCRF(random_state=0, l2=1e-3, max_iter=40, tol=1e-2).fit(X[:8], y[:8])
     alone = np.mean([x.argmax(axis=2) == labels for x, labels in zip(X[8:], y[8:], strict=True)])
     assert 1 - model.score(X[8:], y[8:]) < 0.5 * (1 - alone)
     assert np.diag(model.across_).mean() < model.across_[~np.eye(3, dtype=bool)].mean()
@@ -125,7 +125,7 @@ def test_other_losses_learn(loss: str) -> None:
 def test_images_of_unequal_sizes_and_files(tmp_path: Path) -> None:
     X, y = data(4)
     X, y = [*X, X[0][:5, :7]], [*y, y[0][:5, :7]]
-    model = clone(GridCRF(l2=1e-2, max_iter=10)).fit(X, y)
+    model = clone(GridCRF(random_state=0, l2=1e-2, max_iter=10)).fit(X, y)
     assert [p.shape for p in model.predict(X)] == [labels.shape for labels in y]
     for P in model.predict_marginals(X):
         np.testing.assert_allclose(P.sum(axis=2), 1, atol=1e-6)

@@ -73,7 +73,7 @@ random_state, callback :
     >>> import numpy as np
     >>> from thalweg import EnergyRegressor
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
-    >>> regressor = EnergyRegressor().fit(X, 2 * X.ravel() + 1)
+    >>> regressor = EnergyRegressor(random_state=0).fit(X, 2 * X.ravel() + 1)
     >>> regressor.predict([[10.0]]).round(3)
     array([21.])
     """
