@@ -268,6 +268,9 @@ def summary(rows: list[dict[str, Any]], cap: float) -> str:
         peer = min((r for r in done if not r["name"].startswith("thalweg")), key=_seconds, default=None)
         cell = [case, f"{density:.1%}", boundary, f"{target:.0e}"]
         cell += [f"{ours['seconds']:.3f}", f"{ours['excess']:.1e}"] if ours else ["", ""]
+        if all(r["name"].startswith("thalweg") for r in group):
+            lines.append([*cell, "", "", "", f"{BAR:g}"])
+            continue
         cell += [f"{peer['seconds']:.3f}", peer["name"]] if peer else [f"> {cap:g}", "all of them"]
         limit, least = ("", peer["seconds"]) if peer else ("< ", cap)
         cell += [f"{limit}{ours['seconds'] / least:.3f}", f"{BAR:g}"] if ours else ["", ""]
