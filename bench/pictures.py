@@ -109,23 +109,51 @@ def save(picture: np.ndarray, scale: int, path: Path) -> None:
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
+def draw_natural_atoms(data: Path, out: Path) -> None:
+    save(filter_mosaic(natural_atoms(data)), 3, out)
+
+
+def draw_digit_atoms(data: Path, out: Path) -> None:
+    """Non-negative atoms use the upper half of the gray scale alone: stretched, and drawn as ink on paper."""
+    ink = np.clip(2 * filter_mosaic(digit_atoms(data)) - 1, 0, 1)
+    save(1 - ink, 2, out)
+
+
+def draw_convolutional_filters(data: Path, out: Path) -> None:
+    banks = [convolutional_filters(data, n, color=False) for n in FILTER_COUNTS]
+    save(side_by_side([filter_mosaic(bank) for bank in banks]), 1, out)
+
+
+def draw_color_filters(data: Path, out: Path) -> None:
+    save(filter_mosaic(convolutional_filters(data, 64, color=True)), 3, out)
+
+
+def draw_autoencoder_filters(data: Path, out: Path) -> None:
+    """The decoders above, the encoders below."""
+    sides = zip(*(autoencoder_filters(data, n) for n in FILTER_COUNTS[:-1]), strict=True)
+    rows = [side_by_side([filter_mosaic(bank) for bank in banks]) for banks in sides]
+    save(np.concatenate(rows), 1, out)
+
+
+PICTURES = {
+    "atoms-natural": draw_natural_atoms,
+    "atoms-mnist": draw_digit_atoms,
+    "filters-natural": draw_convolutional_filters,
+    "filters-color": draw_color_filters,
+    "filters-autoencoder": draw_autoencoder_filters,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder of the pictures")
+    parser.add_argument("--only", nargs="+", choices=PICTURES, default=list(PICTURES), help="which to draw")
     args = parser.parse_args()
     data = Path(os.environ.get("THALWEG_DATA", ROOT.parent / "shared" / "data"))
-    save(filter_mosaic(natural_atoms(data)), 3, args.out / "atoms-natural.png")
-    # Non-negative atoms use the upper half of the gray scale alone: stretched, and drawn as ink on paper.
-    ink = np.clip(2 * filter_mosaic(digit_atoms(data)) - 1, 0, 1)
-    save(1 - ink, 2, args.out / "atoms-mnist.png")
-    banks = [convolutional_filters(data, n, color=False) for n in FILTER_COUNTS]
-    save(side_by_side([filter_mosaic(bank) for bank in banks]), 1, args.out / "filters-natural.png")
-    save(filter_mosaic(convolutional_filters(data, 64, color=True)), 3, args.out / "filters-color.png")
-    sides = zip(*(autoencoder_filters(data, n) for n in FILTER_COUNTS[:-1]), strict=True)
-    rows = [side_by_side([filter_mosaic(bank) for bank in banks]) for banks in sides]
-    save(np.concatenate(rows), 1, args.out / "filters-autoencoder.png")
+    for name in args.only:
+        PICTURES[name](data, args.out / f"{name}.png")
 
 
 if __name__ == "__main__":

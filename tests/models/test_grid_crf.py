@@ -136,6 +136,31 @@ def test_images_of_unequal_sizes_and_files(tmp_path: Path) -> None:
     assert model.rank_inputs(X[:2], y[0])[0] == 0
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_distributions_over_labellings_and_images() -> None:
+    X, y = data(4)
+    model = GridCRF(random_state=0, l2=1e-2, max_iter=10).fit(X, y)
+    line = X[0][:1, :4]  # a tree, on which belief propagation is exact
+    labellings = [np.array(own).reshape(1, 4) for own in product(range(K), repeat=4)]
+    energies = model.energies([line] * len(labellings), labellings)
+    P = model.predict_proba(line, labellings, beta=0.7)
+    np.testing.assert_allclose(P, np.exp(-0.7 * energies) / np.exp(-0.7 * energies).sum(), rtol=1e-6)
+    np.testing.assert_allclose(model.log_likelihood([line], labellings[5:6], beta=0.7), np.log(P[5]))
+    energies = model.energies(X, [y[0]] * len(X))
+    Q = model.input_distribution(X, y[0], beta=0.01)
+    np.testing.assert_allclose(Q, np.exp(-0.01 * energies) / np.exp(-0.01 * energies).sum())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_best_image_of_a_labelling() -> None:
+    X, y = data(4)
+    model = GridCRF(random_state=0, l2=1e-2, max_iter=10).fit(X, y)
+    best = model.best_input(y[0], (-1.0, 2.0))
+    assert best.shape == X[0].shape
+    inside = [np.clip(x, -1.0, 2.0) for x in X]
+    assert model.energies([best], y[:1])[0] <= model.energies(inside, [y[0]] * len(X)).min()
+
+
 def test_bad_input() -> None:
     X, y = data(3)
     with pytest.raises(ValueError, match=r"X\[0\]"):

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import AnswerLoss, Network, Parameters
-from .._check import FloatArray, float_array, one_of, seed_number, thread_number
-from ..energies import DenseNetwork
+from .._base import AnswerLoss, Parameters
+from .._check import FloatArray, float_array, one_of, thread_number
 from ..inference.chains import (
     ChainSums,
     chain_best,
@@ -20,16 +19,12 @@ from ..inference.chains import (
     is_start,
     path_energies,
 )
-from ..inference.continuous import minimise_continuous
-from ..inference.free_energy import free_energy
-from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._crf import ConditionalRandomField
 from ._learning import unchanged_by_errors
 from ._structured_answers import StructuredAnswers
 
-_OWN = ("transitions", "start", "end")  # parameters beside the network's
 
-
-class ChainCRF(EnergyLearner):
+class ChainCRF(ConditionalRandomField):
     r"""Labels sequences by the path of least energy.
 
     .. math:: E(x, y) = a_{y_0} + \sum_t G_{y_t}(x_t) + \sum_t T_{y_t, y_{t+1}} + b_{y_{L-1}}
@@ -82,12 +77,11 @@ allow_collapse, random_state, callback :
     True
     """
 
-    network_: Network
+    _own = ("transitions", "start", "end")
+
     transitions_: FloatArray
     start_: FloatArray
     end_: FloatArray
-    classes_: NDArray[Any]
-    n_features_in_: int
 
     def __init__(
         self,
@@ -156,40 +150,20 @@ allow_collapse, random_state, callback :
         with unchanged_by_errors(self):
             rows, starts = _joined(X, None, None)
             labels = _labels(y, starts)
-            classes, right = np.unique(labels, return_inverse=True)
-            if len(classes) < 2:
-                raise ValueError(f"y: expected two labels or more, got one only: {classes[0]!r}")
-            require_no_collapse(self._make_loss(), "unbounded", loss_name(self.loss), self.allow_collapse)
-            network = DenseNetwork.random(
-                rows.shape[1],
-                self.hidden_layer_sizes,
-                len(classes),
-                self.activation,
-                seed_number(self.random_state),
-                rows.dtype,
-            )
-            first = {name: p.copy() for name, p in network.parameters.items()}
-            first |= {
-                "transitions": np.zeros((len(classes), len(classes)), rows.dtype),
-                "start": np.zeros(len(classes), rows.dtype),
-                "end": np.zeros(len(classes), rows.dtype),
-            }
-            self.__dict__.update(classes_=classes, network_=network, n_features_in_=rows.shape[1])
-            self._take(first)
-        self._learn(first, self._objective_on(rows, starts, right.astype(np.int64)), len(starts) - 1)
+            first = self._first_parameters(labels, rows.shape[1], rows.dtype)
+            right = self._states(labels)
+        self._learn(first, self._objective_on(rows, starts, right), len(starts) - 1)
         return self
 
-    def _take(self, parameters: Parameters) -> None:
-        own = {f"{name}_": parameters[name] for name in _OWN}
-        network = self.network_.with_parameters({k: p for k, p in parameters.items() if k not in _OWN})
-        self.__dict__.update(network_=network, **own)
+    def _own_shapes(self, n_classes: int) -> dict[str, tuple[int, ...]]:
+        return {"transitions": (n_classes, n_classes), "start": (n_classes,), "end": (n_classes,)}
 
     def _objective_on(self, X: FloatArray, starts: NDArray[np.int64], right: NDArray[np.int64]) -> Any:
         def objective(
             parameters: Parameters, rows: NDArray[np.int64], loss: AnswerLoss
         ) -> tuple[float, Parameters]:
             positions, own_starts = _gathered(starts, rows)
-            network = self.network_.with_parameters({k: p for k, p in parameters.items() if k not in _OWN})
+            network = self._network_of(parameters)
             output, tape = network.forward(X[positions])
             unary = _with_ends(output, own_starts, parameters["start"], parameters["end"])
             answers = ChainAnswers(
@@ -228,58 +202,9 @@ allow_collapse, random_state, callback :
         states = self._states(_labels(y, starts))
         return path_energies(unary, self.transitions_, starts, states)
 
-    def log_likelihood(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
-        """log P(y | x) of every sequence with its labels, shape (n_sequences,)."""
+    def _free_energies(self, X: Any, beta: float) -> NDArray[np.float64]:
         unary, starts = self._unary(X)
-        beta = self.beta if beta is None else beta
-        own = path_energies(unary, self.transitions_, starts, self._states(_labels(y, starts)))
-        sums = chain_marginals(unary, self.transitions_, starts, beta=beta, n_jobs=self.n_jobs)
-        difference: NDArray[np.float64] = beta * (sums.free_energy - own)
-        return difference
-
-    def rank(self, x: Any, candidates: Any) -> NDArray[np.int64]:
-        """Numbers of candidate labellings of one sequence, from the least energy to the greatest."""
-        ranked: NDArray[np.int64] = np.argsort(
-            self.energies([x] * len(candidates), candidates), kind="stable"
-        )
-        return ranked
-
-    def predict_proba(self, x: Any, candidates: Any, beta: float | None = None) -> NDArray[np.float64]:
-        """P(y | x) of candidate labellings of one sequence, among all labellings, (n_candidates,)."""
-        return np.exp(self.log_likelihood([x] * len(candidates), candidates, beta))
-
-    # --- questions about x
-
-    def rank_inputs(self, X: Any, y: Any) -> NDArray[np.int64]:
-        """Numbers of sequences of one length, from that to which the labels `y` fit best on."""
-        ranked: NDArray[np.int64] = np.argsort(self.energies(X, [y] * len(X)), kind="stable")
-        return ranked
-
-    def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
-        """P(x | y) over candidate sequences of one length, proportional to exp(-beta E), (n_sequences,)."""
-        return free_energy(self.energies(X, [y] * len(X)), self.beta if beta is None else beta)[1]
-
-    def best_input(self, y: Any, bounds: tuple[Any, Any], *, n_restarts: int = 4) -> NDArray[np.float64]:
-        """The sequence of least energy for the labels `y` within bounds, shape (length, n_features).
-
-        Positions do not interact in x: that of a label is the best for it wherever it stands.
-        """
-        check_is_fitted(self, "network_")
-        labels = np.asarray(y)
-        states = self._states(labels)
-        present = np.unique(states)
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (self.n_features_in_,)) for b in bounds)
-
-        def of_inputs(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-            output, tape = self.network_.forward(x.astype(self.transitions_.dtype))
-            gradient = np.zeros_like(output)
-            gradient[np.arange(len(rows)), present[rows]] = 1
-            value = output[np.arange(len(rows)), present[rows]]
-            return value, self.network_.pullback(tape, gradient, inputs=True)[1]  # type: ignore[return-value]
-
-        start = np.repeat(0.5 * (low + high)[None], len(present), axis=0)
-        best = minimise_continuous(of_inputs, start, bounds=bounds, n_restarts=n_restarts).x
-        return best[np.searchsorted(present, states)]
+        return chain_marginals(unary, self.transitions_, starts, beta=beta, n_jobs=self.n_jobs).free_energy
 
     def score(self, X: Any, y: Any) -> float:
         """The share of labels that are predicted right."""
@@ -293,43 +218,6 @@ allow_collapse, random_state, callback :
         check_is_fitted(self, "network_")
         rows, starts = _joined(X, self.n_features_in_, self.transitions_.dtype)
         return _with_ends(self.network_.forward(rows)[0], starts, self.start_, self.end_), starts
-
-    def _states(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        places = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
-        unseen = self.classes_[places] != labels
-        if unseen.any():
-            raise ValueError(
-                f"y: the label {labels[unseen][:1].tolist()[0]!r} was not among those learnt from"
-            )
-        return places.astype(np.int64)
-
-    # --- files
-
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        check_is_fitted(self, "network_")
-        tensors = dict(self.network_.parameters) | {name: getattr(self, f"{name}_") for name in _OWN}
-        tensors["loss_curve"] = self.loss_curve_
-        values: dict[str, Any] = {"n_iter": self.n_iter_, "n_features_in": self.n_features_in_}
-        if self.classes_.dtype.kind in "UO":
-            return tensors, values | {"classes": [str(c) for c in self.classes_]}
-        return tensors | {"classes": self.classes_}, values
-
-    def _set_state(self, tensors: dict[str, Any], values: dict[str, Any]) -> None:
-        parameters = {k: np.array(t) for k, t in tensors.items() if k not in ("classes", "loss_curve")}
-        classes = np.array(values["classes"]) if "classes" in values else np.array(tensors["classes"])
-        sizes, dtype = self.hidden_layer_sizes, parameters["transitions"].dtype
-        network = DenseNetwork.random(values["n_features_in"], sizes, len(classes), self.activation, 0, dtype)
-        given = {k: p.shape for k, p in parameters.items() if k not in _OWN}
-        if given != {k: p.shape for k, p in network.parameters.items()}:
-            raise ValueError("the parameters of the state do not belong to this network")
-        self.__dict__.update(
-            classes_=classes,
-            network_=network,
-            n_iter_=values["n_iter"],
-            n_features_in_=values["n_features_in"],
-            loss_curve_=np.array(tensors["loss_curve"]),
-        )
-        self._take(parameters)
 
 
 class ChainAnswers(StructuredAnswers):

@@ -13,6 +13,7 @@ from .._base import AnswerLoss, Parameters
 from .._check import FloatArray, one_of, seed_number, whole_number
 from ..energies import DenseNetwork, MatcherEnergy
 from ..energies.distances import DISTANCES
+from ..inference.continuous import minimise_continuous
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
 from ._learning import unchanged_by_errors
@@ -245,6 +246,58 @@ random_state, callback :
     def predict_proba(self, X: Any, candidates: Any = None, beta: float | None = None) -> FloatArray:
         """P(y | x) over the candidates, proportional to exp(-beta E), (n_samples, n_candidates)."""
         return free_energy(self.energies(X, candidates), self.beta if beta is None else beta)[1]
+
+    # --- questions about x
+
+    def rank_inputs(self, X: Any, y: Any) -> NDArray[np.int64]:
+        """Numbers of the samples, from that to which the one answer `y` belongs most on."""
+        ranked: NDArray[np.int64] = np.argsort(self._energies_with(X, y), kind="stable")
+        return ranked
+
+    def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
+        """P(x | y) over the candidates X, proportional to exp(-beta E(x, y)), shape (n_samples,)."""
+        energies = self._energies_with(X, y).astype(np.float64)
+        return free_energy(energies, self.beta if beta is None else beta)[1]
+
+    def best_input(
+        self, y: Any, bounds: tuple[Any, Any], *, n_restarts: int = 4, max_iter: int = 200
+    ) -> NDArray[np.float64]:
+        """The input of least energy for the one answer `y`, within bounds.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_answer_features,)
+        bounds : tuple of array_like
+            Least and greatest value of every feature.
+        n_restarts : int, default=4
+            Starts at random besides the middle of the box.
+        max_iter : int, default=200
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
+        """
+        Y = self._one_answer(y)
+        low, high = (np.broadcast_to(np.asarray(b, np.float64), (self.n_features_in_,)) for b in bounds)
+
+        def of_inputs(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+            value, tape = self.energy_.value(x.astype(Y.dtype), np.repeat(Y, len(x), axis=0))
+            return value, self.energy_.pullback(tape, np.ones_like(value), ("inputs",))["inputs"]
+
+        start = 0.5 * (low + high)[None]
+        found = minimise_continuous(of_inputs, start, bounds=bounds, n_restarts=n_restarts, max_iter=max_iter)
+        best: NDArray[np.float64] = found.x[0]
+        return best
+
+    def _energies_with(self, X: Any, y: Any) -> FloatArray:
+        return self.energies(X, self._one_answer(y))[:, 0]
+
+    def _one_answer(self, y: Any) -> FloatArray:
+        check_is_fitted(self, "energy_")
+        answer, expected = np.asarray(y), (self.candidates_.shape[1],)
+        if answer.shape != expected:
+            raise ValueError(f"y: expected one answer of shape {expected}, got shape {answer.shape}")
+        return self._answers(answer[None], self.candidates_.dtype)
 
     def score(self, X: Any, y: Any, labels: Any = None) -> float:
         """The share of samples whose best candidate among the rows of `y` belongs to them."""

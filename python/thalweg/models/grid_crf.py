@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from .._base import AnswerLoss, FactorStructure, Network, Parameters
-from .._check import FloatArray, float_array, one_of, seed_number, thread_number, whole_number
-from ..energies import DenseNetwork
+from .._base import AnswerLoss, FactorStructure, Parameters
+from .._check import FloatArray, float_array, one_of, thread_number, whole_number
 from ..inference.messages import BeliefPropagation
-from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._crf import ConditionalRandomField
 from ._learning import unchanged_by_errors
 from ._structured_answers import Gradients, StructuredAnswers
 
-_OWN = ("across", "down")  # parameters beside the network's
 Size = tuple[int, int]
 
 
-class GridCRF(EnergyLearner):
+class GridCRF(ConditionalRandomField):
     r"""Labels the pixels of images by a configuration of low energy.
 
     .. math:: E(x, y) = \sum_p G_{y_p}(x_p) + \sum_{p \to q} A_{y_p, y_q} + \sum_{p \downarrow q} D_{y_p, y_q}
@@ -85,11 +83,10 @@ allow_collapse, random_state, callback :
     True
     """
 
-    network_: Network
+    _own = ("across", "down")
+
     across_: FloatArray
     down_: FloatArray
-    classes_: NDArray[Any]
-    n_features_in_: int
 
     def __init__(
         self,
@@ -163,25 +160,9 @@ allow_collapse, random_state, callback :
         with unchanged_by_errors(self):
             images = _images(X, None, None)
             labels = _labels(y, images)
-            classes, right = np.unique(np.concatenate([m.ravel() for m in labels]), return_inverse=True)
-            if len(classes) < 2:
-                raise ValueError(f"y: expected two labels or more, got one only: {classes[0]!r}")
-            require_no_collapse(self._make_loss(), "unbounded", loss_name(self.loss), self.allow_collapse)
-            n_features, dtype = images[0].shape[2], images[0].dtype
-            network = DenseNetwork.random(
-                n_features,
-                self.hidden_layer_sizes,
-                len(classes),
-                self.activation,
-                seed_number(self.random_state),
-                dtype,
-            )
-            first = {name: p.copy() for name, p in network.parameters.items()}
-            first |= {name: np.zeros((len(classes), len(classes)), dtype) for name in _OWN}
-            self.__dict__.update(classes_=classes, network_=network, n_features_in_=n_features)
-            self._take(first)
-        cuts = np.cumsum([m.size for m in labels])[:-1]
-        answers = [m.reshape(x.shape[:2]) for m, x in zip(np.split(right, cuts), images, strict=True)]
+            joined = np.concatenate([m.ravel() for m in labels])
+            first = self._first_parameters(joined, images[0].shape[2], images[0].dtype)
+            answers = [self._states(m) for m in labels]
         self._learn(first, self._objective_on(images, answers), len(images))
         return self
 
@@ -191,10 +172,8 @@ allow_collapse, random_state, callback :
         whole_number(self.predict_max_iter, "predict_max_iter", minimum=1)
         thread_number(self.n_jobs)
 
-    def _take(self, parameters: Parameters) -> None:
-        own = {f"{name}_": parameters[name] for name in _OWN}
-        network = self.network_.with_parameters({k: p for k, p in parameters.items() if k not in _OWN})
-        self.__dict__.update(network_=network, **own)
+    def _own_shapes(self, n_classes: int) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(self._own, (n_classes, n_classes))
 
     def _objective_on(self, images: list[FloatArray], right: list[NDArray[np.int64]]) -> Any:
         grids: dict[Size, Grid] = {}
@@ -202,7 +181,7 @@ allow_collapse, random_state, callback :
         def objective(
             parameters: Parameters, rows: NDArray[np.int64], loss: AnswerLoss
         ) -> tuple[float, Parameters]:
-            network = self.network_.with_parameters({k: p for k, p in parameters.items() if k not in _OWN})
+            network = self._network_of(parameters)
             total, gradients = 0.0, {name: np.zeros_like(p) for name, p in parameters.items()}
             for size, members in _by_size([images[i].shape[:2] for i in rows]).items():
                 own = rows[members]
@@ -234,47 +213,41 @@ allow_collapse, random_state, callback :
 
     def predict(self, X: Any) -> list[NDArray[Any]]:
         """A labelling of low energy for every image, each of shape (height, width)."""
-        return [self.classes_[states] for _, states in self._beliefs(X, inf)]
+        return [
+            self.classes_[self._infer(image, inf).states.reshape(image.shape[:2])]
+            for image in self._checked(X)
+        ]
 
     def predict_marginals(self, X: Any, beta: float | None = None) -> list[FloatArray]:
         """Bethe's approximation of P(y_p | x) at every pixel, each of shape (height, width, n_classes)."""
-        return [beliefs for beliefs, _ in self._beliefs(X, self.beta if beta is None else beta)]
-
-    def _beliefs(self, X: Any, beta: float) -> list[tuple[FloatArray, NDArray[np.int64]]]:
-        """Beliefs (height, width, n_classes) and states (height, width) of every image."""
-        check_is_fitted(self, "network_")
-        found = []
-        for image in _images(X, self.n_features_in_, self.across_.dtype):
-            grid = Grid(image.shape[:2], len(self.classes_))
-            unary = self.network_.forward(image.reshape(-1, image.shape[2]))[0].reshape(1, -1)
-            options = self._propagation(self.predict_max_iter)
-            beliefs = grid.infer(unary, (self.across_, self.down_), beta, options)
-            shape = (*image.shape[:2], len(self.classes_))
-            found.append((beliefs.beliefs.reshape(shape), beliefs.states.reshape(shape[:2])))
-        return found
+        beta = self.beta if beta is None else beta
+        return [self._infer(image, beta).beliefs.reshape(*image.shape[:2], -1) for image in self._checked(X)]
 
     def energies(self, X: Any, y: Any) -> NDArray[np.float64]:
         """E(x, y) of every image with its labels, shape (n_images,)."""
-        check_is_fitted(self, "network_")
-        images = _images(X, self.n_features_in_, self.across_.dtype)
-        found = np.empty(len(images))
+        images = self._checked(X)
+        tables, found = (self.across_, self.down_), np.empty(len(images))
         for i, (image, labels) in enumerate(zip(images, _labels(y, images), strict=True)):
-            unary = self.network_.forward(image.reshape(-1, image.shape[2]))[0].reshape(1, -1)
-            grid = Grid(image.shape[:2], len(self.classes_))
-            states = self._states(labels).reshape(1, -1)
-            found[i] = grid.energy(unary, (self.across_, self.down_), states)[0]
+            grid, unary = self._grid(image)
+            found[i] = grid.energy(unary, tables, self._states(labels).reshape(1, -1))[0]
         return found
 
-    def rank(self, x: Any, candidates: Any) -> NDArray[np.int64]:
-        """Numbers of candidate labellings of one image, from the least energy to the greatest."""
-        energies = self.energies([x] * len(candidates), candidates)
-        ranked: NDArray[np.int64] = np.argsort(energies, kind="stable")
-        return ranked
+    def _free_energies(self, X: Any, beta: float) -> NDArray[np.float64]:
+        """Bethe's approximation of them, shape (n_images,)."""
+        return np.array([self._infer(image, beta).free_energy[0] for image in self._checked(X)])
 
-    def rank_inputs(self, X: Any, y: Any) -> NDArray[np.int64]:
-        """Numbers of images of one size, from that to which the labels `y` fit best on."""
-        ranked: NDArray[np.int64] = np.argsort(self.energies(X, [y] * len(X)), kind="stable")
-        return ranked
+    def _checked(self, X: Any) -> list[FloatArray]:
+        check_is_fitted(self, "network_")
+        return _images(X, self.n_features_in_, self.across_.dtype)
+
+    def _grid(self, image: FloatArray) -> tuple[Grid, FloatArray]:
+        """An image's graph, and the energies of its labels as a batch of one."""
+        unary = self.network_.forward(image.reshape(-1, image.shape[2]))[0].reshape(1, -1)
+        return Grid(image.shape[:2], len(self.classes_)), unary
+
+    def _infer(self, image: FloatArray, beta: float) -> Any:
+        grid, unary = self._grid(image)
+        return grid.infer(unary, (self.across_, self.down_), beta, self._propagation(self.predict_max_iter))
 
     def score(self, X: Any, y: Any) -> float:
         """The share of pixels whose label is predicted right."""
@@ -282,42 +255,6 @@ allow_collapse, random_state, callback :
         truth = _labels(y, [p[..., None] for p in predicted])
         hits = sum(int((p == t).sum()) for p, t in zip(predicted, truth, strict=True))
         return hits / sum(p.size for p in predicted)
-
-    def _states(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        places = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
-        unseen = self.classes_[places] != labels
-        if unseen.any():
-            label = labels[unseen].tolist()[0]
-            raise ValueError(f"y: the label {label!r} was not among those learnt from")
-        return places.astype(np.int64)
-
-    # --- files
-
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        check_is_fitted(self, "network_")
-        tensors = dict(self.network_.parameters) | {name: getattr(self, f"{name}_") for name in _OWN}
-        tensors["loss_curve"] = self.loss_curve_
-        values: dict[str, Any] = {"n_iter": self.n_iter_, "n_features_in": self.n_features_in_}
-        if self.classes_.dtype.kind in "UO":
-            return tensors, values | {"classes": [str(c) for c in self.classes_]}
-        return tensors | {"classes": self.classes_}, values
-
-    def _set_state(self, tensors: dict[str, Any], values: dict[str, Any]) -> None:
-        parameters = {k: np.array(t) for k, t in tensors.items() if k not in ("classes", "loss_curve")}
-        classes = np.array(values["classes"]) if "classes" in values else np.array(tensors["classes"])
-        sizes, dtype = self.hidden_layer_sizes, parameters["across"].dtype
-        network = DenseNetwork.random(values["n_features_in"], sizes, len(classes), self.activation, 0, dtype)
-        given = {k: p.shape for k, p in parameters.items() if k not in _OWN}
-        if given != {k: p.shape for k, p in network.parameters.items()}:
-            raise ValueError("the parameters of the state do not belong to this network")
-        self.__dict__.update(
-            classes_=classes,
-            network_=network,
-            n_iter_=values["n_iter"],
-            n_features_in_=values["n_features_in"],
-            loss_curve_=np.array(tensors["loss_curve"]),
-        )
-        self._take(parameters)
 
 
 class Grid:
