@@ -42,7 +42,7 @@ from thalweg.inference.csc import ConvolutionalLassoSolver, SparseMaps
 BAR = 0.2  # at most this share of the fastest peer's time
 IMAGE_CASES = tuple(f"{width} {size}" for width in (256, 512) for size in csc_problem.SIZES)
 BOUNDARIES = {case: ("circular", "valid") for case in IMAGE_CASES} | {csc_problem.SIGNAL: ("full",)}
-TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+TOLERANCES = tuple(float(f"{t:.2g}") for t in np.logspace(-1, -5, 17))
 LGCD_TOLERANCES = tuple(float(t) for t in np.logspace(0, -5, 21))
 ITERATIONS = tuple(int(n) for n in 8 * 2 ** np.arange(0, 10, 0.5))
 ENDLESS = 1_000_000
