@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize as scipy_minimize
 
 from .. import _rng
+from .._blas import one_blas_thread
 from .._check import FloatArray, one_of, real_number, whole_number
 
 METHODS = ("lbfgs", "projected-gradient")
@@ -100,10 +101,11 @@ def minimise_continuous(
     start = np.array(start, np.float64, ndmin=2)
     box = _box(bounds, start.shape[1])
     search = _lbfgs if method == "lbfgs" else _projected_gradient
-    best = search(energy, np.clip(start, *box), box, max_iter, tol)
-    for attempt in range(n_restarts):
-        again = search(energy, _random_start(start, box, spread, seed, attempt), box, max_iter, tol)
-        best = _better(best, again)
+    with one_blas_thread:
+        best = search(energy, np.clip(start, *box), box, max_iter, tol)
+        for attempt in range(n_restarts):
+            again = search(energy, _random_start(start, box, spread, seed, attempt), box, max_iter, tol)
+            best = _better(best, again)
     return best
 
 

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import _rng, losses, optim
 from .._base import AnswerLoss, Parameters
+from .._blas import one_blas_thread
 from .._check import FloatArray, one_of, real_number, seed_number, whole_number
 
 OPTIMIZERS = ("lbfgs", "sgd", "adam")
@@ -37,7 +38,8 @@ RowsObjective = Callable[[Parameters, NDArray[np.int64], AnswerLoss], tuple[floa
 
 _BLOCK_ROWS = 4096
 _PATIENCE = 10  # passes without progress
-_SHARPER = (10.0, 100.0, 1e3, 1e4, 1e5)  # inverse temperatures of a smoothed loss, by the margin's scale
+_SHARPENING = 10.0
+_SHARPER = tuple(_SHARPENING**k for k in range(1, 6))  # inverse temperatures of a smoothed loss, times margin
 
 
 class EnergyLearner(BaseEstimator):  # type: ignore[misc]
@@ -100,10 +102,10 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
         """Lowers the mean objective and the penalties from these parameters on; see `_commit`."""
         self.__dict__.update(n_iter_=0, loss_curve_=np.empty(0), _seed=seed_number(self.random_state))
         loss = self._make_loss()
-        if self.optimizer == "lbfgs":
-            self._learn_full_batch(parameters, objective, n_rows, loss)
-        else:
-            self._learn_in_batches(parameters, objective, n_rows, loss)
+        learn = self._learn_full_batch if self.optimizer == "lbfgs" else self._learn_in_batches
+        # Once for all steps: waking BLAS's other threads again in every step takes longer than the step.
+        with one_blas_thread:
+            learn(parameters, objective, n_rows, loss)
 
     def _commit(self, parameters: Parameters, value: float) -> None:
         """Takes over the parameters of a pass that went well."""
@@ -153,7 +155,7 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
         l1 = packing.flat(
             {k: np.full(p.shape, self.l1 if p.ndim > 1 else 0.0) for k, p in parameters.items()}
         )
-        x, last, converged = packing.flat(parameters), np.inf, True
+        minima, last, converged = [packing.flat(parameters)], np.inf, True
         for stage in self._stages(loss):
 
             def of_vector(v: NDArray[np.float64], stage: AnswerLoss = stage) -> tuple[float, Any]:
@@ -170,11 +172,17 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
             if self.max_iter == 0:
                 break
             x, _, converged = optim.minimise_lbfgs(
-                of_vector, x, l1=l1, max_iter=self.max_iter, tol=self.tol, callback=after_iteration
+                of_vector,
+                _next_start(minima),
+                l1=l1,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                callback=after_iteration,
             )
             if not np.isfinite(x).all() or not np.isfinite(last):
                 raise FloatingPointError(self._not_finite())
-        self._take(packing.unpacked(x))
+            minima.append(x)
+        self._take(packing.unpacked(minima[-1]))
         if not converged:
             warnings.warn(
                 f"lbfgs made max_iter={self.max_iter} iterations without reaching tol={self.tol:g}",
@@ -278,6 +286,16 @@ class Packing:
             made[name] = vector[first : first + size].reshape(shape).astype(dtype)
             first += size
         return made
+
+
+def _next_start(minima: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Where the next, sharper stage begins, after the first start and the minima of the stages so far.
+
+    Minima of smoothed losses lie nearly on a line in the temperature, which falls by one factor each time.
+    """
+    if len(minima) < 3:
+        return minima[-1]
+    return minima[-1] + (minima[-1] - minima[-2]) / _SHARPENING
 
 
 def _blocks(n_rows: int, size: int) -> Iterator[NDArray[np.int64]]:
