@@ -16,8 +16,7 @@
 // Kinds of factors and their numbers, in one flat array, factor after factor:
 //
 //   table                any arity >= 1; one number a configuration, row-major in the order of its scope;
-//   +inf
-//                        forbids
+//                        +inf forbids
 //   potts                w            w [x != y]
 //   truncated_linear     slope, cap   min(slope |x - y|, cap)
 //   truncated_quadratic  slope, cap   min(slope (x - y)^2, cap)
@@ -35,22 +34,21 @@
 //   unary    (n_graphs, n_states): states of variable 0, then of variable 1, ...
 //
 // Schedules, all going on from the messages that are there (zeros at first):
-//   flood     every factor at once from the beliefs before; m <- (1 - damping) new + damping m. A graph ends
-//   when
-//             the largest |new - m| of a sweep is at most tol.
+//   flood     every factor at once from the beliefs before; m <- (1 - damping) new + damping m. A graph
+//             ends when the largest |new - m| of a sweep is at most tol.
 //   residual  the factor whose messages would change most, then its neighbours' changes anew.
 //   two_pass  forests only, from zero messages: leaves to roots and back; exact.
 //
 // What is read from the messages
 //   beliefs        exp(-beta b_i) / sum; for beta = infinity b_i less its minimum
-//   statistics     the expectation of dE/d(number) for every energy, in the factor's belief, exp(-beta (E_f +
-//   sum
-//                  q)) / sum: a table's marginals, P(x != y), E[x y], E[|x - y|; slope |x - y| <= cap] and
-//                  P(slope |x - y| > cap), ...; for beta = infinity at the decoded states
-//   log_partition  float64: log Z_Bethe = sum_f log Z_f + sum_i (1 - d_i) log Z_i, where Z_f = sum exp(-beta
-//   (E_f +
-//                  sum q)), Z_i = sum exp(-beta b_i) and d_i counts the factors at i; exact on forests after
-//                  two_pass. For beta = infinity minus the energy of the decoded states.
+//   statistics     the expectation of dE/d(number) for every energy, in the factor's belief,
+//                  exp(-beta (E_f + sum q)) / sum: a table's marginals, P(x != y), E[x y],
+//                  E[|x - y|; slope |x - y| <= cap] and P(slope |x - y| > cap), ...; for beta = infinity at
+//                  the decoded states
+//   log_partition  float64: log Z_Bethe = sum_f log Z_f + sum_i (1 - d_i) log Z_i, where
+//                  Z_f = sum exp(-beta (E_f + sum q)), Z_i = sum exp(-beta b_i) and d_i counts the factors
+//                  at i; exact on forests after two_pass. For beta = infinity minus the energy of the
+//                  decoded states.
 //   decode         argmin of every belief, the first on ties. After two_pass at beta = infinity by
 //                  back-tracking from the roots, so that the states are a minimum also where there are
 //                  several.

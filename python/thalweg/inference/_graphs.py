@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -94,16 +93,6 @@ def _refuse_not_numbers(problem: GraphProblem) -> None:
 def variable_name(variable: int, names: tuple[Hashable, ...] | None) -> str:
     """A variable in words."""
     return repr(names[variable]) if names is not None else str(variable)
-
-
-def inverse_temperature(beta: Any) -> float:
-    """`beta` as a float > 0; infinity is allowed."""
-    if not isinstance(beta, Real) or isinstance(beta, bool | np.bool_):
-        raise TypeError(f"beta: expected a real number > 0 or infinity, got {beta!r} ({type(beta).__name__})")
-    number = float(beta)
-    if not number > 0:
-        raise ValueError(f"beta: expected a number > 0 or infinity, got {number:g}")
-    return number
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from ._graphs import (
     GraphBeliefs,
     GraphProblem,
     configuration_energy,
-    inverse_temperature,
     problem_of,
     refuse_batch,
 )
@@ -124,7 +123,7 @@ def junction_tree(
     """
     problem = problem_of(graph, energies, unary)
     refuse_batch(problem, "a junction tree")
-    beta = inverse_temperature(beta)
+    beta = _check.inverse_temperature(beta, "beta")
     limit = _check.whole_number(max_bytes, "max_bytes", minimum=1, maximum=2**62)
     cliques = _affordable(problem.structure, limit)
     tree = _Tree(problem, cliques, beta)

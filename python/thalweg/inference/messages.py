@@ -15,7 +15,7 @@ from .._base import FactorStructure
 from .._check import FloatArray
 from .._factors import Integers, check_structure
 from .._native import cpu as _cpu
-from ._graphs import GraphBeliefs, GraphProblem, inverse_temperature, problem_of
+from ._graphs import GraphBeliefs, GraphProblem, problem_of
 
 SCHEDULES = ("auto", "tree", "flooding", "residual")
 
@@ -107,7 +107,7 @@ class BeliefPropagation:
         if isinstance(structure, FactorStructure):
             check_structure(structure)
         self.structure = structure if isinstance(structure, FactorStructure) else _structure_of(structure)
-        self.beta = inverse_temperature(beta)
+        self.beta = _check.inverse_temperature(beta, "beta")
         self.schedule = _check.one_of(schedule, "schedule", SCHEDULES)
         self.damping = _check.real_number(damping, "damping", minimum=0.0)
         if self.damping >= 1:
