@@ -116,9 +116,12 @@ MAX_COUNT = 2**31 - 1
 
 def inverse_temperature(value: Any, name: str) -> float:
     """`value` as a float > 0, which may be infinite."""
-    if isinstance(value, Real) and not isinstance(value, bool | np.bool_) and float(value) == np.inf:
-        return float(np.inf)
-    return real_number(value, name, above=0.0)
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected a real number > 0 or infinity, got {_describe(value)}")
+    number = float(value)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number > 0 or infinity, got {number:g}")
+    return number
 
 
 def whole_number(value: Any, name: str, *, minimum: int = 0, maximum: int = MAX_COUNT) -> int:
