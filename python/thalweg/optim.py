@@ -386,6 +386,9 @@ def adam_step(
     return parameter - unbiased / scale, (mean, square)
 
 
+_ROUNDING = 1e-4  # of the gradient of a float32 function
+
+
 def minimise_lbfgs(
     objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
     start: NDArray[np.float64],
@@ -408,7 +411,7 @@ def minimise_lbfgs(
         Weights, >= 0.
     max_iter : int, default=1000
     tol : float, default=1e-6
-        Ends where no element of the (projected) gradient exceeds it.
+        Ends where no element of the (projected) gradient exceeds it, or no step lowers the function.
     callback : callable, default=None
         Called with x after each iteration.
 
@@ -417,6 +420,7 @@ def minimise_lbfgs(
     x : ndarray of shape (d,)
     n_iter : int
     converged : bool
+        Whether the gradient fell to `tol`, or to the rounding of float32 functions.
 
     References
     ----------
@@ -459,4 +463,6 @@ def minimise_lbfgs(
         callback=None if callback is None else lambda x: callback(joined(x)),
         options={"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 1e-15, "maxcor": 20},
     )
-    return joined(found.x), int(found.nit), bool(found.success and found.nit < max_iter)
+    left = found.jac if not has_l1 else np.minimum(found.jac, found.x)  # what a step along it could move
+    reached = float(np.abs(left).max(initial=0)) <= max(tol, _ROUNDING)
+    return joined(found.x), int(found.nit), bool(found.success and found.nit < max_iter and reached)

@@ -150,7 +150,7 @@ def test_bad_input() -> None:
         ChainCRF().fit([], [])
     with pytest.raises(ValueError, match=r"X\[1\]: expected shape \(length, 3\)"):
         ChainCRF().fit([X[0], X[1][:, :2]], y[:2])
-    with pytest.raises(ValueError, match="y: expected 4 sequences"):
+    with pytest.raises(ValueError, match="y: expected the labels of 4 samples"):
         ChainCRF().fit(X, y[:3])
     with pytest.raises(ValueError, match=r"y\[0\]: expected"):
         ChainCRF().fit(X, [y[0][:-1], *y[1:]])

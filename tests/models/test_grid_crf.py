@@ -167,7 +167,7 @@ def test_bad_input() -> None:
         GridCRF().fit([X[0][..., 0]], y[:1])
     with pytest.raises(ValueError, match=r"X\[1\]: expected shape"):
         GridCRF().fit([X[0], X[1][..., :2]], y[:2])
-    with pytest.raises(ValueError, match="y: expected 3 images"):
+    with pytest.raises(ValueError, match="y: expected the labels of 3 samples"):
         GridCRF().fit(X, y[:2])
     with pytest.raises(ValueError, match=r"y\[0\]: expected shape"):
         GridCRF().fit(X, [y[0][:3], *y[1:]])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize as scipy_minimize
 
-from .. import _rng
+from .. import _check, _rng
 from .._blas import one_blas_thread
 from .._check import FloatArray, one_of, real_number, whole_number
 
@@ -99,7 +99,7 @@ def minimise_continuous(
     real_number(tol, "tol", above=0.0)
     real_number(spread, "spread", minimum=0.0)
     start = np.array(start, np.float64, ndmin=2)
-    box = _box(bounds, start.shape[1])
+    box = box_of(bounds, start.shape[1])
     search = _lbfgs if method == "lbfgs" else _projected_gradient
     with one_blas_thread:
         best = search(energy, np.clip(start, *box), box, max_iter, tol)
@@ -112,12 +112,26 @@ def minimise_continuous(
 Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def _box(bounds: tuple[Any, Any] | None, d: int) -> Box:
-    low, high = (-np.inf, np.inf) if bounds is None else bounds
-    box = tuple(np.broadcast_to(np.asarray(b, np.float64), (d,)) for b in (low, high))
-    if np.isnan(box).any() or (box[0] > box[1]).any():
+def box_of(bounds: Any, d: int) -> Box:
+    """Least and greatest values, each (d,); errors name `bounds`."""
+    low, high = (-np.inf, np.inf) if bounds is None else _pair(bounds)
+    box = tuple(_check.real_operand(b, "bounds", dtype=np.float64) for b in (low, high))
+    if any(b.shape not in ((), (d,)) for b in box):
+        raise ValueError(
+            f"bounds: expected two numbers, or two of shape ({d},), least and greatest values; got shapes "
+            f"{box[0].shape} and {box[1].shape}"
+        )
+    if np.isnan(box[0]).any() or np.isnan(box[1]).any() or (box[0] > box[1]).any():
         raise ValueError(f"bounds: expected least values <= greatest ones, got {low!r} and {high!r}")
-    return box[0], box[1]
+    return np.broadcast_to(box[0], (d,)), np.broadcast_to(box[1], (d,))
+
+
+def _pair(bounds: Any) -> tuple[Any, Any]:
+    try:
+        low, high = bounds
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"bounds: expected (least values, greatest values), got {bounds!r}") from error
+    return low, high
 
 
 def _random_start(
@@ -164,8 +178,9 @@ def _lbfgs(
             bounds=list(zip(*box, strict=True)),
             options={"maxiter": max_iter, "gtol": tol, "ftol": 0.0},
         )
-        x[i], value[i], n_iter[i] = found.x, found.fun, found.nit
-        converged[i] = np.abs(found.x - np.clip(found.x - found.jac, *box)).max(initial=0) <= tol
+        x[i], n_iter[i] = found.x, found.get("nit", 0)  # none where the bounds leave one point alone
+        value[i], gradient = of_point(x[i])
+        converged[i] = np.abs(x[i] - np.clip(x[i] - gradient, *box)).max(initial=0) <= tol
     return Minima(x, value, n_iter, converged)
 
 
@@ -298,7 +313,7 @@ def langevin(
     real_number(step, "step", above=0.0)
     real_number(beta, "beta", above=0.0)
     x = np.array(start, np.float64, ndmin=2)
-    box = _box(bounds, x.shape[1])
+    box = box_of(bounds, x.shape[1])
     rows = np.arange(len(x))
     for t in range(n_steps):
         _, gradient = _evaluated(energy, x, rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._base import Guarantee
-from .._check import FloatArray
+from .._check import FloatArray, real_operand
 
 Pair = tuple[FloatArray, FloatArray, FloatArray]
 
@@ -79,8 +79,7 @@ class MarginPairLoss(PairLoss):
 
 def rows_of_energies(energies: Any, right: Any) -> tuple[FloatArray, NDArray[np.int64]]:
     """The energies in float32 or float64, and the right columns; ValueError unless they fit each other."""
-    table = np.asarray(energies)
-    table = table if table.dtype == np.float32 else table.astype(np.float64, copy=False)
+    table = real_operand(energies, "energies")
     if table.ndim != 2 or table.shape[1] == 0:
         raise ValueError(f"energies: expected shape (n, n_answers), got {table.shape}")
     column = np.asarray(right)

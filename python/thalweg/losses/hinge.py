@@ -8,6 +8,7 @@ import numpy as np
 
 from .._base import AnswerLoss
 from .._check import FloatArray, real_number
+from ._distribution import DistributionLoss
 from ._pairs import MarginPairLoss, rows_of_energies
 from .negative_log_likelihood import NegativeLogLikelihoodLoss
 
@@ -55,7 +56,7 @@ class HingeLoss(MarginPairLoss):
         return _SmoothHinge(self.margin, beta)
 
 
-class _SmoothHinge(NegativeLogLikelihoodLoss):
+class _SmoothHinge(DistributionLoss):
     """The log-likelihood loss where the right answer has to pay the margin."""
 
     def __init__(self, margin: float, beta: float) -> None:
@@ -66,4 +67,4 @@ class _SmoothHinge(NegativeLogLikelihoodLoss):
         table, column = rows_of_energies(energies, right)
         table = table.copy()
         table[np.arange(len(table)), column] += table.dtype.type(self.margin)
-        return super().value_and_gradient(table, column)
+        return NegativeLogLikelihoodLoss(self.beta).value_and_gradient(table, column)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import Network, Parameters
-from .._check import FloatArray, seed_number
+from .._check import FloatArray, array_of, real_number, seed_number
 from ..energies import DenseNetwork
-from ..inference.continuous import minimise_continuous
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._inputs import best_inputs, sample_count, sampled_inputs
 
 
 class ConditionalRandomField(EnergyLearner):
@@ -45,7 +47,10 @@ class ConditionalRandomField(EnergyLearner):
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(f"y: expected two labels or more, got one only: {classes[0]!r}")
-        require_no_collapse(self._make_loss(), "unbounded", loss_name(self.loss), self.allow_collapse)
+        loss = self._make_loss()
+        if loss.needs == "all" and not hasattr(loss, "beta"):
+            raise TypeError("loss: expected to have a `beta`, as it asks for P(right) among all labellings")
+        require_no_collapse(loss, "unbounded", loss_name(self.loss), self.allow_collapse)
         network = self._network(n_features, len(classes), dtype, seed_number(self.random_state))
         first = {name: p.copy() for name, p in network.parameters.items()}
         first |= {name: np.zeros(shape, dtype) for name, shape in self._own_shapes(len(classes)).items()}
@@ -79,11 +84,11 @@ class ConditionalRandomField(EnergyLearner):
     def log_likelihood(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
         """log P(y | x) of every sample with its labels, shape (n_samples,).
 
-        Of images approximate, as the sum over labellings is Bethe's.
+        Of images approximate, as the sum over labellings is Bethe's: where it is far off, which a warning
+        says, values exceed 0.
         """
-        beta = self.beta if beta is None else beta
-        difference: NDArray[np.float64] = beta * (self._free_energies(X, beta) - self.energies(X, y))
-        return difference
+        beta = self._finite_beta(beta)
+        return self._log_shares(self._free_energies(X, beta), self.energies(X, y), beta)
 
     def rank(self, x: Any, candidates: Any) -> NDArray[np.int64]:
         """Numbers of candidate labellings of one sample, from the least energy to the greatest."""
@@ -94,11 +99,28 @@ class ConditionalRandomField(EnergyLearner):
     def predict_proba(self, x: Any, candidates: Any, beta: float | None = None) -> NDArray[np.float64]:
         """P(y | x) of candidate labellings of one sample, among all labellings, (n_candidates,).
 
-        Of images approximate, as the sum over labellings is Bethe's.
+        Of images approximate, as `log_likelihood`.
         """
-        beta = self.beta if beta is None else beta
+        beta = self._finite_beta(beta)
         energies = self.energies([x] * len(candidates), candidates)
-        return np.exp(beta * (self._free_energies([x], beta) - energies))
+        return np.exp(self._log_shares(self._free_energies([x], beta), energies, beta))
+
+    def _finite_beta(self, beta: float | None) -> float:
+        return real_number(self.beta if beta is None else beta, "beta", above=0.0)
+
+    @staticmethod
+    def _log_shares(
+        free: NDArray[np.float64], energies: NDArray[np.float64], beta: float
+    ) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = beta * (free - energies)
+        if (shares > 1e-6 * (1 + np.abs(beta * energies))).any():
+            warnings.warn(
+                "the free energy of belief propagation lies above the energy of a labelling: it is a poor "
+                "approximation here, and probabilities exceed 1",
+                UserWarning,
+                stacklevel=3,
+            )
+        return shares
 
     # --- questions about x
 
@@ -111,7 +133,7 @@ class ConditionalRandomField(EnergyLearner):
         """P(x | y) over candidate samples of one size, proportional to exp(-beta E), (n_samples,)."""
         return free_energy(self.energies(X, [y] * len(X)), self.beta if beta is None else beta)[1]
 
-    def best_input(self, y: Any, bounds: tuple[Any, Any], *, n_restarts: int = 4) -> NDArray[np.float64]:
+    def best_input(self, y: Any, bounds: Any, *, n_restarts: int = 4) -> NDArray[np.float64]:
         """The sample of least energy for the labels `y`, within bounds on the features of a position.
 
         Positions do not interact in x: what is best for a label is best wherever the label stands.
@@ -128,23 +150,61 @@ class ConditionalRandomField(EnergyLearner):
         Returns
         -------
         ndarray of the shape of `y` and n_features
+
+        Raises
+        ------
+        ValueError
+            The energy falls without end in a box that is open.
         """
-        check_is_fitted(self, "network_")
-        states = self._states(np.asarray(y))
+        states = self._one_labelling(y)
         present = np.unique(states)
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (self.n_features_in_,)) for b in bounds)
+        shape = (len(present), self.n_features_in_)
+        best = best_inputs(self._energy_of_inputs(present), shape, bounds, n_restarts=n_restarts)
+        return best[np.searchsorted(present, states)]
+
+    def sample_inputs(
+        self,
+        y: Any,
+        n_samples: int,
+        bounds: Any,
+        *,
+        n_steps: int = 500,
+        step: float = 1e-3,
+        beta: float | None = None,
+        random_state: Any = None,
+    ) -> NDArray[np.float64]:
+        """Samples of P(x | y) within bounds by Langevin's dynamics, (n_samples, ...) each as `best_input`."""
+        states, count = self._one_labelling(y), sample_count(n_samples)
+        found = sampled_inputs(
+            self._energy_of_inputs(np.tile(states.ravel(), count)),
+            (count * states.size, self.n_features_in_),
+            bounds,
+            n_steps=n_steps,
+            step=step,
+            beta=self._finite_beta(beta),
+            random_state=random_state,
+        )
+        return found.reshape(count, *states.shape, self.n_features_in_)
+
+    def _one_labelling(self, y: Any) -> NDArray[np.int64]:
+        check_is_fitted(self, "network_")
+        labels = label_arrays([y], [np.shape(y)])[0]
+        if labels.size == 0:
+            raise ValueError("y: expected one label or more, got none")
+        return self._states(labels)
+
+    def _energy_of_inputs(self, states: NDArray[np.int64]) -> Any:
+        """Of a position's features, given that row i has state i."""
         dtype = next(iter(self.network_.parameters.values())).dtype
 
-        def of_inputs(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        def energy(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
             output, tape = self.network_.forward(x.astype(dtype))
             gradient = np.zeros_like(output)
-            gradient[np.arange(len(rows)), present[rows]] = 1
-            value = output[np.arange(len(rows)), present[rows]]
+            gradient[np.arange(len(rows)), states[rows]] = 1
+            value = output[np.arange(len(rows)), states[rows]]
             return value, np.asarray(self.network_.pullback(tape, gradient, inputs=True)[1])
 
-        start = np.repeat(0.5 * (low + high)[None], len(present), axis=0)
-        best = minimise_continuous(of_inputs, start, bounds=bounds, n_restarts=n_restarts).x
-        return best[np.searchsorted(present, states)]
+        return energy
 
     # --- files
 
@@ -173,3 +233,30 @@ class ConditionalRandomField(EnergyLearner):
             loss_curve_=np.array(tensors["loss_curve"]),
         )
         self._take(parameters)
+
+
+def label_arrays(y: Any, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
+    """The labels of every sample, all numbers or all strings, in arrays of these shapes."""
+    if not hasattr(y, "__len__"):
+        raise TypeError(f"y: expected the labels of {len(shapes)} samples, got {y!r}")
+    if len(y) != len(shapes):
+        raise ValueError(f"y: expected the labels of {len(shapes)} samples as X has, got {len(y)}")
+    labels = [_labels(given, i) for i, given in enumerate(y)]
+    for i, (own, shape) in enumerate(zip(labels, shapes, strict=True)):
+        if own.shape != shape:
+            raise ValueError(f"y[{i}]: expected shape {shape} as X[{i}] has, got {own.shape}")
+    if len({own.dtype.kind == "U" for own in labels}) > 1:
+        raise ValueError("y: expected labels of one kind, got numbers and strings")
+    return labels
+
+
+def _labels(given: Any, i: int) -> NDArray[Any]:
+    """One sample's labels: numbers, none of them NaN, or strings."""
+    labels = array_of(given, f"y[{i}]")
+    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
+        labels = labels.astype(str)
+    if labels.dtype.kind not in "biufU":
+        raise TypeError(f"y[{i}]: expected numbers or strings, got {labels.dtype}")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError(f"y[{i}]: expected labels, got NaN")
+    return labels

@@ -68,10 +68,8 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
     def _check_learning_parameters(self) -> None:
         if isinstance(self.loss, str):
             one_of(self.loss, "loss", tuple(LOSSES))
-        elif not hasattr(self.loss, "value_and_gradient"):
-            raise TypeError(
-                f"loss: expected one of {', '.join(LOSSES)} or a loss of answers, got {self.loss!r}"
-            )
+        else:
+            _require_loss(self.loss)
         real_number(self.margin, "margin", above=0.0)
         real_number(self.beta, "beta", above=0.0)
         real_number(self.l2, "l2", minimum=0.0)
@@ -185,7 +183,8 @@ class EnergyLearner(BaseEstimator):  # type: ignore[misc]
         self._take(packing.unpacked(minima[-1]))
         if not converged:
             warnings.warn(
-                f"lbfgs made max_iter={self.max_iter} iterations without reaching tol={self.tol:g}",
+                f"lbfgs did not bring the gradient to tol={self.tol:g}: it made max_iter={self.max_iter} "
+                "iterations, or stands at a kink",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -308,9 +307,31 @@ def loss_name(loss: Any) -> str:
     return repr(loss) if isinstance(loss, str) else type(loss).__name__
 
 
-def require_no_collapse(loss: AnswerLoss, answer_side: str, name: str, allow: bool) -> None:
-    """ValueError, or a warning, where a loss does not keep such energies apart."""
-    if allow or answer_side == "fixed" or loss.guarantee == "positive":
+def _require_loss(loss: Any) -> None:
+    """TypeError or ValueError unless it is a loss of answers."""
+    members = ("guarantee", "needs", "value_and_gradient")
+    if isinstance(loss, type) or not all(hasattr(loss, name) for name in members):
+        raise TypeError(f"loss: expected one of {', '.join(LOSSES)} or a loss of answers, got {loss!r}")
+    one_of(loss.guarantee, "loss.guarantee", ("none", "zero", "positive"))
+    one_of(loss.needs, "loss.needs", ("pair", "all"))
+
+
+def require_members(energy: Any, names: tuple[str, ...], protocol: str) -> None:
+    """TypeError unless an energy of one's own has the members of its protocol."""
+    missing = [name for name in names if isinstance(energy, type) or not hasattr(energy, name)]
+    if missing:
+        raise TypeError(f"energy: expected the members of {protocol}, {missing[0]!r} is missing: {energy!r}")
+
+
+def require_no_collapse(
+    loss: AnswerLoss, answer_side: str, name: str, allow: bool, *, is_finite: bool = False
+) -> None:
+    """ValueError, or a warning, where a loss does not keep such energies apart.
+
+    `is_finite`: the answers are finitely many, which a "fixed" side that is nowhere near them leaves level.
+    """
+    is_safe = answer_side == "fixed" and (loss.guarantee == "none" or not is_finite)
+    if allow or is_safe or loss.guarantee == "positive":
         return
     if loss.guarantee == "none":
         fate = "all energies become equal" if answer_side == "learned" else "energies fall without end"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._base import AnswerLoss
+from ..losses import NegativeLogLikelihoodLoss
 
 # Derivatives in the energies of single labels, and in those of pairs of labels.
 Gradients = tuple[NDArray[Any], NDArray[Any]]
@@ -43,9 +44,9 @@ class StructuredAnswers(ABC):
         if loss.needs == "all":
             return self._of_all(loss, energy)
         states, worst = self.offending()
-        values, up, down = loss.of_pair(energy, worst)  # type: ignore[attr-defined]
-        of_labels, of_pairs = self.counted(None, up)
-        pushed, pushed_pairs = self.counted(states, np.where(np.isinf(worst), 0.0, down))
+        values, gradient = loss.value_and_gradient(np.stack([energy, worst], axis=1), _first(energy))
+        of_labels, of_pairs = self.counted(None, gradient[:, 0])
+        pushed, pushed_pairs = self.counted(states, np.where(np.isinf(worst), 0.0, gradient[:, 1]))
         return values, of_labels + pushed, of_pairs + pushed_pairs
 
     def _of_all(
@@ -56,13 +57,22 @@ class StructuredAnswers(ABC):
         exp(-beta F) = exp(-beta E(right)) + exp(-beta F_others), and so dF = P dE(right) + (1 - P) dF_others.
         """
         free = self.free_energy(loss.beta)
+        if isinstance(loss, NegativeLogLikelihoodLoss):  # E - F, also where an approximate F lies above E
+            of_labels, of_pairs = self.counted(None, np.ones(len(energy)))
+            expected, expected_pairs = self.expected(loss.beta, np.full(len(energy), -1.0))
+            return energy - free, of_labels + expected, of_pairs + expected_pairs
         surprise = np.maximum(loss.beta * (energy - free), 0)  # -log P(right)
         wrong = -np.expm1(-surprise)
         with np.errstate(divide="ignore"):
             others = free - np.log(wrong) / loss.beta
         table = np.stack([energy, others], axis=1)
-        values, gradient = loss.value_and_gradient(table, np.zeros(len(energy), np.int64))
+        values, gradient = loss.value_and_gradient(table, _first(energy))
         of_free = np.divide(gradient[:, 1], wrong, out=np.zeros_like(wrong), where=wrong > 0)
         of_labels, of_pairs = self.counted(None, gradient[:, 0] - of_free * (1 - wrong))
         expected, expected_pairs = self.expected(loss.beta, of_free)
         return values, of_labels + expected, of_pairs + expected_pairs
+
+
+def _first(energy: NDArray[Any]) -> NDArray[np.int64]:
+    """The right answer's column, the first one, of every sample."""
+    return np.zeros(len(energy), np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import AnswerLoss, Parameters
-from .._check import FloatArray, float_array, one_of, thread_number
+from .._check import FloatArray, float_array, thread_number
 from ..inference.chains import (
     ChainSums,
     chain_best,
@@ -19,7 +19,7 @@ from ..inference.chains import (
     is_start,
     path_energies,
 )
-from ._crf import ConditionalRandomField
+from ._crf import ConditionalRandomField, label_arrays
 from ._learning import unchanged_by_errors
 from ._structured_answers import StructuredAnswers
 
@@ -192,7 +192,7 @@ allow_collapse, random_state, callback :
     def predict_marginals(self, X: Any, beta: float | None = None) -> list[FloatArray]:
         """P(y_t | x) at every position, each of shape (length, n_classes)."""
         unary, starts = self._unary(X)
-        beta = self.beta if beta is None else beta
+        beta = self._finite_beta(beta)
         sums = chain_marginals(unary, self.transitions_, starts, beta=beta, n_jobs=self.n_jobs)
         return np.split(sums.marginals, starts[1:-1])
 
@@ -308,12 +308,4 @@ def _joined(X: Any, n_features: int | None, dtype: Any) -> tuple[FloatArray, NDA
 
 def _labels(y: Any, starts: NDArray[np.int64]) -> NDArray[Any]:
     """The labels of all sequences, one after another."""
-    if len(y) != len(starts) - 1:
-        raise ValueError(f"y: expected {len(starts) - 1} sequences of labels as X has, got {len(y)}")
-    given = [np.asarray(labels) for labels in y]
-    for i, labels in enumerate(given):
-        if labels.shape != (starts[i + 1] - starts[i],):
-            raise ValueError(f"y[{i}]: expected {starts[i + 1] - starts[i]} labels, got shape {labels.shape}")
-    joined = np.concatenate(given)
-    one_of(joined.dtype.kind in "biufUO", "y: labels are numbers or strings", (True,))
-    return joined
+    return np.concatenate(label_arrays(y, [(int(length),) for length in np.diff(starts)]))

@@ -12,16 +12,16 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _rng
 from .._base import AnswerEnergy, AnswerLoss, Parameters
-from .._check import FloatArray, inverse_temperature, one_of, real_number, seed_number, whole_number
+from .._check import FloatArray, inverse_temperature, one_of, seed_number, whole_number
 from ..energies import ClassifierEnergy, DenseNetwork, OutputCodeEnergy, PerceptronEnergy, SquaredDistance
-from ..inference.continuous import langevin, minimise_continuous
 from ..inference.free_energy import free_energy
-from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._energy_learning import EnergyLearner, loss_name, require_members, require_no_collapse
+from ._inputs import best_inputs, sample_count, sampled_inputs
 from ._learning import unchanged_by_errors
 
 ENERGIES = ("linear", "dense", "perceptron", "codes")
+_MEMBERS = ("parameters", "n_answers", "answer_side", "energies", "pullback", "with_parameters")
 
 
 class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
@@ -186,7 +186,9 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             energy = self._first_energy(X.shape[1], len(classes), X.dtype)
             _require_answer_energy(energy, X[:1], len(classes))
             loss = self._make_loss()
-            require_no_collapse(loss, energy.answer_side, loss_name(self.loss), self.allow_collapse)
+            require_no_collapse(
+                loss, energy.answer_side, loss_name(self.loss), self.allow_collapse, is_finite=True
+            )
             self.__dict__.update(classes_=classes, energy_=energy)
         self._learn(_copied(energy.parameters), self._objective_on(X, right), len(X))
         return self
@@ -204,6 +206,7 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
             made = self.energy
             if callable(made) and not hasattr(made, "energies"):
                 made = made(n_features, n_classes, dtype, seed)
+            require_members(made, _MEMBERS, "AnswerEnergy")
             parameters = {name: np.array(p, dtype) for name, p in made.parameters.items()}
             own: AnswerEnergy = made.with_parameters(parameters)
             return own
@@ -267,7 +270,11 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         blocks = [
             self._over_latents(self.energy_.energies(X[i : i + 4096])[0])[0] for i in range(0, len(X), 4096)
         ]
-        return np.concatenate(blocks)
+        found = np.concatenate(blocks)
+        forbidden = np.isposinf(found).all(axis=1)
+        if forbidden.any():
+            raise ValueError(f"X: row {int(forbidden.argmax())}: every class is forbidden: all are +inf")
+        return found
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of least energy of every sample, shape (n_samples,)."""
@@ -340,16 +347,11 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         ValueError
             Where the energy falls without end: give bounds.
         """
-        first = self._start(bounds) if start is None else np.asarray(start, np.float64)
-        found = minimise_continuous(
-            self._energy_of_inputs(y), first[None], bounds=bounds, n_restarts=n_restarts, max_iter=max_iter
-        )
-        if bounds is None and not found.converged[0]:
-            raise ValueError(
-                f"bounds: expected some, as no minimum of class {y!r} was found in max_iter={max_iter} steps"
-            )
-        best: NDArray[np.float64] = found.x[0]
-        return best
+        shape = (1, self._n_features())
+        found: NDArray[np.float64] = best_inputs(
+            self._energy_of_inputs(y), shape, bounds, start=start, n_restarts=n_restarts, max_iter=max_iter
+        )[0]
+        return found
 
     def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
         """P(x | y) over the candidates X, proportional to exp(-beta F(x, y)), shape (n_samples,)."""
@@ -368,27 +370,20 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         random_state: Any = None,
     ) -> NDArray[np.float64]:
         """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
-        seed = seed_number(random_state)
-        middle = self._start(bounds)
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), middle.shape) for b in bounds)
-        uniform = _rng.uniform(seed, _rng.STREAM_SAMPLES, 0, n_samples * len(middle))
-        start = low + uniform.reshape(n_samples, -1) * (high - low)
-        return langevin(
+        shape = (sample_count(n_samples), self._n_features())
+        return sampled_inputs(
             self._energy_of_inputs(y),
-            start,
+            shape,
+            bounds,
             n_steps=n_steps,
             step=step,
-            beta=self.beta if beta is None else real_number(beta, "beta", above=0.0),
-            bounds=bounds,
-            seed=seed,
+            beta=self.beta if beta is None else beta,
+            random_state=random_state,
         )
 
-    def _start(self, bounds: tuple[Any, Any] | None) -> NDArray[np.float64]:
-        if bounds is None:
-            return np.zeros(self.n_features_in_)
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (self.n_features_in_,)) for b in bounds)
-        with np.errstate(invalid="ignore"):
-            return np.nan_to_num(0.5 * (low + high), nan=0.0, posinf=0.0, neginf=0.0)
+    def _n_features(self) -> int:
+        check_is_fitted(self, "energy_")
+        return int(self.n_features_in_)
 
     def _energy_of_inputs(self, y: Any) -> Any:
         column = self._column(y)
@@ -455,9 +450,6 @@ def _copied(parameters: Parameters) -> Parameters:
 
 def _require_answer_energy(energy: Any, row: FloatArray, n_answers: int) -> None:
     """TypeError or ValueError unless the energy keeps its protocol on one row."""
-    for name in ("parameters", "n_answers", "answer_side", "energies", "pullback", "with_parameters"):
-        if not hasattr(energy, name):
-            raise TypeError(f"energy: expected the members of AnswerEnergy, {name!r} is missing")
     if energy.n_answers != n_answers:
         raise ValueError(f"energy: has {energy.n_answers} answers, but y has {n_answers} classes")
     one_of(energy.answer_side, "energy.answer_side", ("fixed", "learned", "unbounded"))

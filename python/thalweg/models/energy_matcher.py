@@ -13,9 +13,9 @@ from .._base import AnswerLoss, Parameters
 from .._check import FloatArray, one_of, seed_number, whole_number
 from ..energies import DenseNetwork, MatcherEnergy
 from ..energies.distances import DISTANCES
-from ..inference.continuous import minimise_continuous
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._inputs import best_inputs, sample_count, sampled_inputs
 from ._learning import unchanged_by_errors
 
 
@@ -146,6 +146,8 @@ random_state, callback :
             if len(Y) != len(X):
                 raise ValueError(f"y: expected {len(X)} rows as X has, got {len(Y)}")
             groups = self._groups(labels, len(X))
+            if groups.min() == groups.max():
+                raise ValueError("labels: expected two different ones or more, got one only")
             energy = self._first_energy(X.shape[1], Y.shape[1], X.dtype)
             require_no_collapse(
                 self._make_loss(), energy.answer_side, loss_name(self.loss), self.allow_collapse
@@ -162,8 +164,8 @@ random_state, callback :
         one_of(self.shared, "shared", (False, True))
         one_of(self.distance, "distance", tuple(DISTANCES))
 
-    def _answers(self, y: Any, dtype: Any) -> FloatArray:
-        checked: FloatArray = check_array(y, dtype=dtype, order="C", input_name="y")
+    def _answers(self, y: Any, dtype: Any, name: str = "y") -> FloatArray:
+        checked: FloatArray = check_array(y, dtype=dtype, order="C", input_name=name)
         return checked
 
     @staticmethod
@@ -223,7 +225,7 @@ random_state, callback :
         check_is_fitted(self, "energy_")
         dtype = self.candidates_.dtype
         X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
-        Y = self.candidates_ if candidates is None else self._answers(candidates, dtype)
+        Y = self.candidates_ if candidates is None else self._answers(candidates, dtype, "candidates")
         if Y.shape[1] != self.candidates_.shape[1]:
             raise ValueError(
                 f"candidates: expected {self.candidates_.shape[1]} features, got shape {Y.shape}"
@@ -260,7 +262,7 @@ random_state, callback :
         return free_energy(energies, self.beta if beta is None else beta)[1]
 
     def best_input(
-        self, y: Any, bounds: tuple[Any, Any], *, n_restarts: int = 4, max_iter: int = 200
+        self, y: Any, bounds: Any, *, n_restarts: int = 4, max_iter: int = 200
     ) -> NDArray[np.float64]:
         """The input of least energy for the one answer `y`, within bounds.
 
@@ -277,17 +279,46 @@ random_state, callback :
         -------
         ndarray of shape (n_features,)
         """
-        Y = self._one_answer(y)
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (self.n_features_in_,)) for b in bounds)
+        shape = (1, self._n_features())
+        found: NDArray[np.float64] = best_inputs(
+            self._energy_of_inputs(y), shape, bounds, n_restarts=n_restarts, max_iter=max_iter
+        )[0]
+        return found
 
-        def of_inputs(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    def sample_inputs(
+        self,
+        y: Any,
+        n_samples: int,
+        bounds: Any,
+        *,
+        n_steps: int = 500,
+        step: float = 1e-3,
+        beta: float | None = None,
+        random_state: Any = None,
+    ) -> NDArray[np.float64]:
+        """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
+        return sampled_inputs(
+            self._energy_of_inputs(y),
+            (sample_count(n_samples), self._n_features()),
+            bounds,
+            n_steps=n_steps,
+            step=step,
+            beta=self.beta if beta is None else beta,
+            random_state=random_state,
+        )
+
+    def _n_features(self) -> int:
+        check_is_fitted(self, "energy_")
+        return int(self.n_features_in_)
+
+    def _energy_of_inputs(self, y: Any) -> Any:
+        Y = self._one_answer(y)
+
+        def energy(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
             value, tape = self.energy_.value(x.astype(Y.dtype), np.repeat(Y, len(x), axis=0))
             return value, self.energy_.pullback(tape, np.ones_like(value), ("inputs",))["inputs"]
 
-        start = 0.5 * (low + high)[None]
-        found = minimise_continuous(of_inputs, start, bounds=bounds, n_restarts=n_restarts, max_iter=max_iter)
-        best: NDArray[np.float64] = found.x[0]
-        return best
+        return energy
 
     def _energies_with(self, X: Any, y: Any) -> FloatArray:
         return self.energies(X, self._one_answer(y))[:, 0]

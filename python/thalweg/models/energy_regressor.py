@@ -12,11 +12,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._base import AnswerLoss, PairEnergy, Parameters
 from .._check import FloatArray, float_array, one_of, real_number, seed_number
-from ..energies import CandidateEnergy, DenseNetwork, RegressorEnergy
+from ..energies import DenseNetwork, RegressorEnergy
 from ..energies.distances import DISTANCES
 from ..inference.continuous import Minima, minimise_continuous
 from ..inference.free_energy import free_energy
-from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
+from ._energy_learning import EnergyLearner, loss_name, require_members, require_no_collapse
+from ._inputs import best_inputs, sample_count, sampled_inputs
 from ._learning import unchanged_by_errors
 
 ENERGIES = ("linear", "dense")
@@ -156,7 +157,7 @@ random_state, callback :
             X, y = validate_data(
                 self, X, y, dtype=[np.float64, np.float32], order="C", multi_output=True, y_numeric=True
             )
-            Y = np.ascontiguousarray(y.reshape(len(y), -1), X.dtype)
+            Y = float_array(y.reshape(len(y), -1), "y", dtype=X.dtype)
             energy = self._first_energy(X.shape[1], Y.shape[1], X.dtype)
             _require_pair_energy(energy, X[:1], Y[:1])
             loss = self._make_loss()
@@ -183,11 +184,11 @@ random_state, callback :
 
     def _require_fitting(self, loss: AnswerLoss, energy: PairEnergy) -> None:
         name = loss_name(self.loss)
-        require_no_collapse(loss, energy.answer_side, name, self.allow_collapse)
+        is_finite = self.candidates is not None
+        require_no_collapse(loss, energy.answer_side, name, self.allow_collapse, is_finite=is_finite)
         if self.candidates is not None:
-            if energy.n_latents:
-                raise ValueError("candidates: expected None, as this energy has a latent variable")
-        elif loss.needs == "all":
+            return
+        if loss.needs == "all":
             raise ValueError(
                 f"loss: {name} sums over all answers, which are continuous here: give `candidates`; or take "
                 '"energy", as the normaliser of D(y, G(x)) does not depend on W'
@@ -216,6 +217,7 @@ random_state, callback :
             made = self.energy
             if callable(made) and not hasattr(made, "value"):
                 made = made(n_features, n_outputs, dtype, seed)
+            require_members(made, _MEMBERS, "PairEnergy")
             own: PairEnergy = made.with_parameters(
                 {k: np.array(p, dtype) for k, p in made.parameters.items()}
             )
@@ -235,12 +237,14 @@ random_state, callback :
             x, y = X[rows], Y[rows]
             right, tape = energy.value(x, y, self._best_latents(energy, x, y))
             if loss.guarantee == "none":
-                values, up, _ = loss.of_pair(right, right)  # type: ignore[attr-defined]
-                return float(values.sum(dtype=np.float64)), _pulled(energy, tape, up, x.dtype)
+                values, gradient = loss.value_and_gradient(right[:, None], _first(right))
+                return float(values.sum(dtype=np.float64)), _pulled(energy, tape, gradient[:, 0], x.dtype)
             wrong = energy.most_offending(x, y, self.radius)  # type: ignore[attr-defined]
             offending, wrong_tape = energy.value(x, wrong, self._best_latents(energy, x, wrong))
-            values, up, down = loss.of_pair(right, offending)  # type: ignore[attr-defined]
-            gradients, pushed = _pulled(energy, tape, up, x.dtype), _pulled(energy, wrong_tape, down, x.dtype)
+            table = np.stack([right, offending], axis=1)
+            values, gradient = loss.value_and_gradient(table, _first(right))
+            gradients = _pulled(energy, tape, gradient[:, 0], x.dtype)
+            pushed = _pulled(energy, wrong_tape, gradient[:, 1], x.dtype)
             total = {name: g + pushed[name] for name, g in gradients.items()}
             return float(values.sum(dtype=np.float64)), total
 
@@ -254,15 +258,15 @@ random_state, callback :
         ) -> tuple[float, Parameters]:
             energy = self.energy_.with_parameters(parameters)
             x, y = X[rows], Y[rows]
-            right, tape = energy.value(x, y)
-            over = CandidateEnergy(energy, grid)
-            table, table_tape = over.energies(x)
+            right, tape = energy.value(x, y, self._best_latents(energy, x, y))
+            each_x, each_y = np.repeat(x, len(grid), axis=0), np.tile(grid, (len(x), 1))
+            flat, flat_tape = energy.value(each_x, each_y, self._best_latents(energy, each_x, each_y))
+            table = flat.reshape(len(x), len(grid))
             is_near = np.linalg.norm(grid - y[:, None], axis=2) < self.radius
             joined = np.concatenate([right[:, None], np.where(is_near, np.inf, table)], axis=1)
-            values, gradient = loss.value_and_gradient(joined, np.zeros(len(rows), np.int64))
-            gradient = gradient.astype(x.dtype, copy=False)
+            values, gradient = loss.value_and_gradient(joined, _first(right))
             pulled = _pulled(energy, tape, gradient[:, 0], x.dtype)
-            pushed, _ = over.pullback(table_tape, gradient[:, 1:])
+            pushed = _pulled(energy, flat_tape, gradient[:, 1:].ravel(), x.dtype)
             total = {name: g + pushed[name] for name, g in pulled.items()}
             return float(values.sum(dtype=np.float64)), total
 
@@ -354,22 +358,51 @@ random_state, callback :
         return ranked
 
     def best_input(
-        self, y: Any, bounds: tuple[Any, Any], *, start: Any = None, n_restarts: int = 4
+        self, y: Any, bounds: Any, *, start: Any = None, n_restarts: int = 4
     ) -> NDArray[np.float64]:
         """The input of least energy for the answer `y` within bounds, shape (n_features,)."""
-        answer, n = self._answers(self._one(y)), self.n_features_in_
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (n,)) for b in bounds)
-        first = 0.5 * (low + high) if start is None else np.asarray(start, np.float64)
-        dtype = self._dtype()
+        shape = (1, self._n_features())
+        search = self._energy_of_inputs(y)
+        found: NDArray[np.float64] = best_inputs(search, shape, bounds, start=start, n_restarts=n_restarts)[0]
+        return found
 
-        def of_inputs(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    def sample_inputs(
+        self,
+        y: Any,
+        n_samples: int,
+        bounds: Any,
+        *,
+        n_steps: int = 500,
+        step: float = 1e-3,
+        beta: float | None = None,
+        random_state: Any = None,
+    ) -> NDArray[np.float64]:
+        """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
+        return sampled_inputs(
+            self._energy_of_inputs(y),
+            (sample_count(n_samples), self._n_features()),
+            bounds,
+            n_steps=n_steps,
+            step=step,
+            beta=self.beta if beta is None else beta,
+            random_state=random_state,
+        )
+
+    def _n_features(self) -> int:
+        check_is_fitted(self, "energy_")
+        return int(self.n_features_in_)
+
+    def _energy_of_inputs(self, y: Any) -> Any:
+        answer, dtype = self._answers(self._one(y)), self._dtype()
+        if "inputs" not in self.energy_.gradients:
+            raise ValueError('energy: expected "inputs" among its gradients, where inputs are searched')
+
+        def energy(x: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
             X, Y = x.astype(dtype), np.repeat(answer, len(rows), axis=0)
             value, tape = self.energy_.value(X, Y, self._best_latents(self.energy_, X, Y))
             return value, self.energy_.pullback(tape, np.ones(len(rows), dtype), ("inputs",))["inputs"]
 
-        found = minimise_continuous(of_inputs, first[None], bounds=bounds, n_restarts=n_restarts)
-        best: NDArray[np.float64] = found.x[0]
-        return best
+        return energy
 
     def input_distribution(self, X: Any, y: Any, beta: float | None = None) -> NDArray[np.float64]:
         """P(x | y) over the candidates X, proportional to exp(-beta E(x, y)), shape (n_samples,)."""
@@ -435,6 +468,11 @@ random_state, callback :
         )
 
 
+def _first(right: FloatArray) -> NDArray[np.int64]:
+    """The right answer's column, the first one, of every row."""
+    return np.zeros(len(right), np.int64)
+
+
 def _pulled(energy: PairEnergy, tape: Any, weight: FloatArray, dtype: Any) -> Parameters:
     gradients: Parameters = energy.pullback(tape, weight.astype(dtype, copy=False), ("parameters",))[
         "parameters"
@@ -444,9 +482,6 @@ def _pulled(energy: PairEnergy, tape: Any, weight: FloatArray, dtype: Any) -> Pa
 
 def _require_pair_energy(energy: Any, x: FloatArray, y: FloatArray) -> None:
     """TypeError or ValueError unless the energy keeps its protocol on one row."""
-    for name in _MEMBERS:
-        if not hasattr(energy, name):
-            raise TypeError(f"energy: expected the members of PairEnergy, {name!r} is missing")
     one_of(energy.answer_side, "energy.answer_side", ("fixed", "learned", "unbounded"))
     z = np.zeros((1, energy.n_latents), x.dtype) if energy.n_latents else None
     value, tape = energy.value(x, y, z)
@@ -456,5 +491,7 @@ def _require_pair_energy(energy: Any, x: FloatArray, y: FloatArray) -> None:
     for name, parameter in energy.parameters.items():
         if name not in gradients or gradients[name].shape != parameter.shape:
             raise ValueError(f"energy: `pullback` gave no gradient of shape {parameter.shape} for {name!r}")
+    if energy.n_latents and "latents" not in energy.gradients:
+        raise ValueError('energy: has a latent variable, and so expected "latents" among its gradients')
     if not hasattr(energy, "best_answer") and "answers" not in energy.gradients:
         raise ValueError('energy: expected "answers" among its gradients, or a `best_answer`')

@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import AnswerLoss, FactorStructure, Parameters
-from .._check import FloatArray, float_array, one_of, thread_number, whole_number
+from .._check import FloatArray, float_array, real_number, thread_number, whole_number
 from ..inference.messages import BeliefPropagation
-from ._crf import ConditionalRandomField
+from ._crf import ConditionalRandomField, label_arrays
 from ._learning import unchanged_by_errors
 from ._structured_answers import Gradients, StructuredAnswers
 
@@ -170,6 +170,8 @@ allow_collapse, random_state, callback :
         self._check_learning_parameters()
         whole_number(self.inference_max_iter, "inference_max_iter", minimum=1)
         whole_number(self.predict_max_iter, "predict_max_iter", minimum=1)
+        if real_number(self.damping, "damping", minimum=0.0) >= 1:
+            raise ValueError(f"damping: expected a number in [0, 1), got {self.damping:g}")
         thread_number(self.n_jobs)
 
     def _own_shapes(self, n_classes: int) -> dict[str, tuple[int, ...]]:
@@ -220,7 +222,7 @@ allow_collapse, random_state, callback :
 
     def predict_marginals(self, X: Any, beta: float | None = None) -> list[FloatArray]:
         """Bethe's approximation of P(y_p | x) at every pixel, each of shape (height, width, n_classes)."""
-        beta = self.beta if beta is None else beta
+        beta = self._finite_beta(beta)
         return [self._infer(image, beta).beliefs.reshape(*image.shape[:2], -1) for image in self._checked(X)]
 
     def energies(self, X: Any, y: Any) -> NDArray[np.float64]:
@@ -409,11 +411,4 @@ def _images(X: Any, n_features: int | None, dtype: Any) -> list[FloatArray]:
 
 
 def _labels(y: Any, images: list[Any]) -> list[NDArray[Any]]:
-    if len(y) != len(images):
-        raise ValueError(f"y: expected {len(images)} images of labels as X has, got {len(y)}")
-    labels = [np.asarray(given) for given in y]
-    for i, (own, image) in enumerate(zip(labels, images, strict=True)):
-        if own.shape != image.shape[:2]:
-            raise ValueError(f"y[{i}]: expected shape {image.shape[:2]} as X[{i}] has, got {own.shape}")
-        one_of(own.dtype.kind in "biufUO", f"y[{i}]: labels are numbers or strings", (True,))
-    return labels
+    return label_arrays(y, [image.shape[:2] for image in images])
