@@ -130,7 +130,29 @@ def test_a_loopy_batch_stops_graph_by_graph(schedule):
         for b in range(4):
             one = solver.infer(graph, unary[b])
             np.testing.assert_array_equal(batch.states[b], one.states)
-            np.testing.assert_allclose(batch.beliefs[b], one.beliefs, atol=1e-4)
+            np.testing.assert_array_equal(batch.beliefs[b], one.beliefs)
+            assert (batch.n_iter[b], batch.residual[b]) == (one.n_iter, one.residual)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("schedule", ["flooding", "residual"])
+def test_of_a_batch_each_graph_stops_where_it_would_alone(schedule, rng):
+    # a coarse tol: messages that went on after their graph's end would show
+    graph = FactorGraph([3] * 16)
+    numbers = np.arange(16).reshape(4, 4)
+    pairs = [*zip(numbers[:, :-1].ravel(), numbers[:, 1:].ravel(), strict=True)]
+    pairs += [*zip(numbers[:-1].ravel(), numbers[1:].ravel(), strict=True)]
+    graph.add_tables(pairs, rng.normal(size=(len(pairs), 3, 3)))
+    unary = rng.normal(size=(3, 48))
+    for beta in (1.0, INF):
+        solver = BeliefPropagation(graph, beta=beta, schedule=schedule, tol=1e-2)
+        batch = solver.infer(graph, unary)
+        for b in range(3):
+            one = solver.infer(graph, unary[b])
+            np.testing.assert_array_equal(batch.beliefs[b], one.beliefs)
+            assert (batch.n_iter[b], batch.residual[b]) == (one.n_iter, one.residual)
+            assert batch.energy[b] == one.energy
+        assert len(set(batch.n_iter)) > 1
 
 
 def test_threads_change_no_bit():
@@ -166,6 +188,85 @@ def test_forbidden_states_are_kept_forbidden():
         for beta in (1.0, INF):
             check_exact(belief_propagation(graph, beta=beta, statistics=True), graph, factors, beta)
         done += 1
+
+
+@pytest.mark.parametrize("beta", [1.0, INF])
+def test_residuals_count_what_damping_left_beside_a_forbidden_state(beta):
+    pair = FactorGraph([2, 2])
+    pair.add_table([0, 1], [[0.0, 2.0], [INF, INF]])
+    ring = FactorGraph([2, 2, 2, 3, 2])
+    ring.add_potts([[0, 1], [1, 2], [0, 2]], 0.3)
+    ring.add_table([3, 4], [[0.0, 2.0], [3.0, INF], [INF, INF]])
+    for graph in (pair, ring):
+        exact = junction_tree(graph, beta=beta)
+        found = belief_propagation(graph, beta=beta, schedule="residual", damping=0.5)
+        assert found.converged
+        np.testing.assert_allclose(found.beliefs, exact.beliefs, atol=1e-4)
+
+
+@pytest.mark.parametrize("beta", [1.0, INF])
+def test_damped_schedules_agree_where_states_are_forbidden(beta):
+    options = {"beta": beta, "damping": 0.5, "tol": 1e-9, "max_iter": 2000}
+    n_forbidden = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        graph, table = FactorGraph([3] * 5), rng.normal(size=(3, 3, 3))
+        table[rng.random(table.shape) < 0.5] = INF
+        table[:, 0, 0] = 0.0
+        graph.add_tables([[0, 1], [1, 2], [3, 4]], table)
+        n_forbidden += int(np.isinf(table).all(axis=2).sum())
+        residual, flooding = (
+            belief_propagation(graph, schedule=schedule, **options) for schedule in ("residual", "flooding")
+        )
+        np.testing.assert_allclose(residual.beliefs, flooding.beliefs, atol=1e-7)
+    assert n_forbidden > 10
+
+
+def float32_pair(beta=1.0, **options):
+    graph = FactorGraph([2, 2], dtype=np.float32)
+    graph.add_table([0, 1], [[1.0, 3.0], [2.0, 4.0]])
+    return belief_propagation(graph, beta=beta, **options)
+
+
+@pytest.mark.parametrize("schedule", ["tree", "flooding", "residual"])
+def test_a_beta_that_is_none_of_float32(schedule):
+    message = r"^beta: 1e\+39 overflows the energies' float32: expected at most 3\.40282e\+38, or infinity$"
+    with pytest.raises(ValueError, match=message):
+        float32_pair(1e39, schedule=schedule)
+    assert float32_pair(3e38, schedule=schedule).log_partition == pytest.approx(-3e38, rel=1e-6)
+    assert float32_pair(INF, schedule=schedule).energy == 1.0
+    wide = FactorGraph([2])
+    wide.add_unary(0, [1.0, 2.0])
+    assert belief_propagation(wide, beta=1e39).log_partition == -1e39
+
+
+def test_energies_that_overflow_are_refused():
+    narrow = FactorGraph([2, 2], dtype=np.float32)
+    narrow.add_potts([0, 1], 1.0)
+    for infer in (belief_propagation, junction_tree):
+        with pytest.raises(ValueError, match=r"^unary: overflows float32"):
+            infer(narrow, unary=[1e39, 0.0, 0.0, 0.0])
+    given = np.array([INF, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(belief_propagation(narrow, unary=given).marginals[0], [0.0, 1.0])
+    product = FactorGraph([3, 3])
+    product.add_product([0, 1], -1.0)
+    for infer in (belief_propagation, junction_tree):
+        with pytest.raises(
+            ValueError,
+            match=r"^energies: factor 0 \(product over 0, 1\): weight -1e\+308 overflows float64",
+        ):
+            infer(product, energies=[-1e308])
+        assert infer(product, energies=[-4e307], beta=INF).states.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("beta", [1e-3, INF])
+def test_a_cap_bounds_a_slope_that_overflows(beta):
+    graph = FactorGraph([4, 4])
+    graph.add_truncated_quadratic([0, 1], 1e308, 2.0)
+    graph.add_unary(0, [0.0, 1.0, 2.0, 3.0])
+    table = graph.energy(np.indices((4, 4)).reshape(2, -1).T).reshape(4, 4)
+    np.testing.assert_array_equal(table, 2.0 * (1 - np.eye(4)) + np.arange(4.0)[:, None])
+    check_exact(belief_propagation(graph, beta=beta), graph, [((0, 1), table)], beta)
 
 
 @pytest.mark.parametrize("beta", [1.0, INF])

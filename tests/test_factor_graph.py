@@ -118,6 +118,12 @@ def two():
     return graph
 
 
+def wide():
+    graph = FactorGraph([3, 3])
+    graph.add_product([0, 1], 1.0)
+    return graph
+
+
 FAULTS = {
     "no variable": (lambda: FactorGraph([]), r"^cardinalities: expected at least one variable, got none$"),
     "no state": (
@@ -152,6 +158,26 @@ FAULTS = {
     "slope": (
         lambda: two().add_truncated_linear([["a", "b"], ["b", "a"]], [1.0, np.nan], 1.0),
         r"^factor 2 \(truncated linear over 'b', 'a'\): expected a finite slope, got nan$",
+    ),
+    "large products": (
+        lambda: FactorGraph([3, 3]).add_product([[0, 1], [1, 0]], [1.0, -1e308]),
+        r"^factor 1 \(product over 1, 0\): weight -1e\+308 overflows float64 at the largest product of",
+    ),
+    "large distances": (
+        lambda: FactorGraph([3, 3]).add_truncated_quadratic([0, 1], -1e308, INF),
+        r"^factor 0 \(truncated quadratic over 0, 1\): slope -1e\+308 overflows float64 at the largest dist",
+    ),
+    "large forbids": (
+        lambda: FactorGraph([5, 5], dtype=np.float32).add_truncated_linear([0, 1], 1e38, INF),
+        r"^factor 0 \(truncated linear over 0, 1\): slope 1e\+38 overflows float32 at the largest distance",
+    ),
+    "large new numbers": (
+        lambda: wide().with_energies([-1e308]),
+        r"^factor 0 \(product over 0, 1\): weight -1e\+308 overflows float64",
+    ),
+    "large for float32": (
+        lambda: FactorGraph([2], dtype=np.float32).add_unary(0, [0, 1e39]),
+        r"^energies: overflows float32: an element is too large for it$",
     ),
     "weights": (
         lambda: two().add_potts(["a", "b"], [1.0, 2.0]),
@@ -237,6 +263,20 @@ def test_what_is_wrong_is_named(case):
     call, message = FAULTS[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("given", [5, 2.5, None, "22", np.array(3)])
+def test_cardinalities_are_a_sequence(given):
+    with pytest.raises(TypeError, match=r"^cardinalities: expected a sequence of whole numbers, or a dict"):
+        FactorGraph(given)
+
+
+def test_a_cap_and_equal_states_take_any_number():
+    graph = FactorGraph([3, 3])
+    graph.add_truncated_quadratic([0, 1], 1e308, 1.0)
+    graph.add_potts([0, 1], -1.7e308)
+    assert graph.energy([0, 2]) == -1.7e308 + 1.0
+    np.testing.assert_array_equal(graph.gradient([0, 2]), [0.0, 1.0, 1.0])
 
 
 def test_states_are_whole_numbers():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from thalweg.inference.alternation import alternate
 from thalweg.inference.continuous import langevin, minimise_continuous
@@ -138,6 +139,55 @@ def test_free_energies_of_forbidden_states() -> None:
     cold, distribution = free_energy([[np.inf, np.inf]])
     assert cold[0] == np.inf
     assert not distribution.any()
+
+
+def test_free_energies_of_float32_at_any_temperature() -> None:
+    table = np.array([1.0, 2.0], np.float32)
+    free, distribution = free_energy(table, 1e39)
+    assert free.dtype == distribution.dtype == np.float32
+    np.testing.assert_array_equal(free, 1.0)
+    np.testing.assert_array_equal(distribution, [1.0, 0.0])
+    hot, flat = free_energy(table, 1e-30)
+    np.testing.assert_allclose(hot, -np.log(2) * 1e30, rtol=1e-6)
+    np.testing.assert_allclose(flat, 0.5)
+    with pytest.raises(ValueError, match=r"^beta: 1e-50 is so small that the free energy overflows float32$"):
+        free_energy(table, 1e-50)
+    far, sure = free_energy([-1e308, 1.7e308, np.inf], 2.0)
+    assert (float(far), sure.tolist()) == (-1e308, [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("energies", "axis", "error", "message"),
+    [
+        (np.array([1 + 1j, 2]), -1, ValueError, "^energies: Complex data not supported"),
+        ([["a", "b"]], -1, ValueError, "^energies: expected real numbers"),
+        ([[1.0, 2.0], [3.0]], -1, ValueError, "^energies: expected an array of numbers"),
+        (sparse.eye_array(2), -1, TypeError, "^energies: a dense array is required"),
+        ([1.0, 2.0], 3, ValueError, "^axis: expected a number from -1 to 0, got 3$"),
+        ([1.0, 2.0], -2, ValueError, "^axis: expected a number from -1 to 0, got -2$"),
+        ([1.0, 2.0], 0.5, TypeError, r"^axis: expected an integer, got 0\.5$"),
+        (1.0, 0, ValueError, "^energies: expected at least one axis"),
+        (np.empty((2, 0)), 1, ValueError, "^energies: expected a state at least along axis 1"),
+    ],
+)
+def test_what_has_no_free_energy_is_named(energies: Any, axis: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        free_energy(energies, 1.0, axis)
+
+
+def only_zeros(states: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.where((states == 0).all(axis=1), 0.0, np.inf)
+
+
+def test_gibbs_states_that_cannot_leave_what_is_forbidden() -> None:
+    # one change leads from (1, 0) to what is allowed, none from (1, 1)
+    allowed = gibbs_states(only_zeros, [[1, 0], [0, 0]], [2, 2], n_sweeps=3)
+    np.testing.assert_array_equal(allowed, [[0, 0], [0, 0]])
+    with pytest.raises(ValueError, match=r"^states: row 1 is still forbidden .* after 20 sweep"):
+        gibbs_states(only_zeros, [[0, 0], [1, 1]], [2, 3], n_sweeps=20)
+    states, energy = simulated_annealing(only_zeros, [[0, 1], [1, 1]], [2, 3], betas=[1.0, np.inf])
+    np.testing.assert_array_equal(energy, [0.0, np.inf])
+    np.testing.assert_array_equal(states, [[0, 0], [1, 1]])
 
 
 def test_alternation_refuses_what_does_not_minimise() -> None:

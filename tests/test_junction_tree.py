@@ -1,5 +1,7 @@
 """Exact inference by a junction tree: against all configurations, and its cost told beforehand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,19 @@ def test_what_is_too_large_is_refused_with_its_cost():
     with pytest.raises(ValueError, match=r"^the junction tree needs more than .* max_bytes allows 1\.0 KiB"):
         junction_tree(graph, max_bytes=1024)
     assert junction_tree(graph, max_bytes=tree_width(graph).n_bytes).is_exact
+
+
+@pytest.mark.parametrize("name", ["add_or", "add_and"])
+def test_logical_factors_take_the_memory_that_was_announced(name):
+    graph = FactorGraph([2] * 17)
+    getattr(graph, name)(list(range(16)), 16)
+    tracemalloc.start()
+    try:
+        junction_tree(graph)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * tree_width(graph).n_bytes
 
 
 def test_a_hopeless_graph_is_refused_at_once():

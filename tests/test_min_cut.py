@@ -42,6 +42,23 @@ def test_a_scale_far_from_one_keeps_its_bound():
         assert 0 <= found.bound < 1e-8 * scale
 
 
+def test_sums_beyond_float64():
+    graph = FactorGraph([2, 2, 2])
+    graph.add_unary([0, 1, 2], [[0, 1.5e308], [1.5e308, 0], [1.0, 0]])
+    graph.add_potts([[0, 1], [1, 2]], 1.5e308)
+    found = min_cut(graph)
+    assert found.energy == graph.energy(found.states) == 1.5e308
+    assert 0 <= found.bound < 1e300
+    graph.add_unary([1, 2], [[0.0, 1.5e308], [1.5e308, 0.0]])
+    graph.add_unary([1, 2], [[1.5e308, 1.5e308], [1.5e308, 1.5e308]])
+    with pytest.raises(ValueError, match=r"^energies: the least energy overflows float64$"):
+        min_cut(graph)
+    repelling = FactorGraph([2, 2])
+    repelling.add_table([0, 1], [[1.5e308, 0.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"E\(0, 0\) \+ E\(1, 1\) = 1\.5e\+308 exceeds"):
+        min_cut(repelling)
+
+
 def test_of_several_minima_the_one_with_the_fewest_ones():
     graph = FactorGraph([2, 2])
     graph.add_potts([0, 1], 1.0)

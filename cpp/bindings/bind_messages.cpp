@@ -1,6 +1,8 @@
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 
 #include "bindings/array.hpp"
 #include "bindings/bindings.hpp"
@@ -65,16 +67,18 @@ std::shared_ptr<MessagePasser<T>> make_passer(std::shared_ptr<MessageGraph> grap
   return std::make_shared<MessagePasser<T>>(std::move(graph), numbers, states);
 }
 
-// A schedule; the steps that every graph took, and its residual.
+// A schedule; the steps that every graph took, and its residual. `is_going` (n_graphs,) tells which graphs
+// take part, None that all do; the others took no steps and have an infinite residual.
 template <class T, void (MessagePasser<T>::*schedule)(const ScheduleOptions&, const ScheduleReport&)>
-py::tuple run(MessagePasser<T>& passer, double beta, double damping, Index max_steps, double tol,
-              int n_jobs) {
+py::tuple run(MessagePasser<T>& passer, double beta, double damping, Index max_steps, double tol, int n_jobs,
+              const std::optional<Array<bool>>& is_going) {
+  const bool* going = is_going ? vector(*is_going, passer.n_graphs(), "is_going") : nullptr;
   Integers steps(passer.n_graphs());
   py::array_t<double> residual(passer.n_graphs());
   const ScheduleReport report{steps.mutable_data(), residual.mutable_data()};
   {
     const py::gil_scoped_release release;
-    (passer.*schedule)({beta, damping, max_steps, tol, n_jobs}, report);
+    (passer.*schedule)({beta, damping, max_steps, tol, n_jobs, going}, report);
   }
   return py::make_tuple(steps, residual);
 }
@@ -86,9 +90,10 @@ void bind(py::module_& m, const char* name) {
       .def_property_readonly("n_graphs", &Passer::n_graphs)
       .def("reset", &Passer::reset, py::call_guard<py::gil_scoped_release>())
       .def("flood", &run<T, &Passer::flood>, py::arg("beta"), py::arg("damping"), py::arg("max_sweeps"),
-           py::arg("tol"), py::arg("n_jobs") = 0)
+           py::arg("tol"), py::arg("n_jobs") = 0, py::arg("is_going").noconvert() = py::none())
       .def("residual", &run<T, &Passer::residual>, py::arg("beta"), py::arg("damping"),
-           py::arg("max_updates"), py::arg("tol"), py::arg("n_jobs") = 0)
+           py::arg("max_updates"), py::arg("tol"), py::arg("n_jobs") = 0,
+           py::arg("is_going").noconvert() = py::none())
       .def("two_pass", &Passer::two_pass, py::arg("beta"), py::arg("n_jobs") = 0,
            py::call_guard<py::gil_scoped_release>())
       .def(

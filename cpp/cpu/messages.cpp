@@ -251,9 +251,14 @@ void MessagePasser<T>::residual(const ScheduleOptions& options, const ScheduleRe
   memory_->prepare(t, options.n_jobs);
   memory_->for_each_panel(options.n_jobs, 100, [&](Panel<T>& panel, Index worker, int n_jobs) {
     panel.is_traceable = false;
+    std::fill_n(report.steps + panel.first_graph, panel.n_graphs, std::int64_t{0});
+    std::fill_n(report.residual + panel.first_graph, panel.n_graphs, infinity<double>);
+    const unsigned going = panel.graphs_going(options.is_going);
+    if (going == 0) return;
     panel.update_beliefs(n_jobs);
     for (Index g = 0; g < panel.n_graphs; ++g)
-      cpu::ResidualSchedule<T>(panel, g, options, t, memory_->workers[worker]->single).run(report);
+      if ((going >> g & 1u) != 0)
+        cpu::ResidualSchedule<T>(panel, g, options, t, memory_->workers[worker]->single).run(report);
   });
 }
 

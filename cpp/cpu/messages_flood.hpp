@@ -27,7 +27,7 @@ class Flood {
     double* residual = report.residual + panel_.first_graph;
     std::fill_n(steps, panel_.n_graphs, std::int64_t{0});
     std::fill_n(residual, panel_.n_graphs, infinity<double>);
-    unsigned going = (1u << panel_.n_graphs) - 1;
+    unsigned going = panel_.graphs_going(options_.is_going);
     for (Index sweep = 0; sweep < options_.max_steps && going != 0; ++sweep) {
       panel_.update_beliefs(n_jobs_);
       update_messages(going);

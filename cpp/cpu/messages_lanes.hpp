@@ -59,11 +59,14 @@ struct Single {
   static V log1p_of_fraction(V v) { return std::log1p(v); }
 };
 
-// The inverse temperature, and what the kernels use of it.
+// The inverse temperature, and what the kernels use of it; beyond T it is infinite.
 template <class T>
 struct Temperature {
   explicit Temperature(double value)
-      : beta(static_cast<T>(value)), inverse(T(1) / beta), is_finite(beta < infinity<T>) {
+      : beta(value > static_cast<double>(std::numeric_limits<T>::max()) ? infinity<T>
+                                                                        : static_cast<T>(value)),
+        inverse(T(1) / beta),
+        is_finite(beta < infinity<T>) {
     require(value > 0 && inverse < infinity<T>, "beta: expected a positive number, at least ",
             1 / static_cast<double>(std::numeric_limits<T>::max()), ", or infinity, got ", value);
   }

@@ -86,6 +86,14 @@ struct Panel {
     return plan.width() == 1 ? plan.all_lanes() : (1u << n_graphs) - 1;
   }
 
+  // Those of its graphs that take part, all where is_going (n_graphs of the batch,) is null.
+  [[nodiscard]] unsigned graphs_going(const bool* is_going) const {
+    unsigned graphs = 0;
+    for (Index g = 0; g < n_graphs; ++g)
+      if (is_going == nullptr || is_going[first_graph + g]) graphs |= 1u << g;
+    return graphs;
+  }
+
   [[nodiscard]] Index graph_of(Index lane) const { return plan.width() == 1 ? 0 : lane; }
 
   [[noreturn]] void fail(const Forbidden& forbidden) const {

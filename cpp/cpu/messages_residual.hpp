@@ -76,7 +76,7 @@ class ResidualSchedule {
 
   void run(const ScheduleReport& report) {
     for (Index f = 0; f < structure_.n_factors(); ++f)
-      if (structure_.factors[f].group >= 0) queue_.set(f, evaluate(f));
+      if (structure_.factors[f].group >= 0) queue_.set(f, evaluate(f).largest);
     Index steps = 0;
     while (steps < options_.max_steps && !is_done()) {
       update(queue_.top());
@@ -92,8 +92,14 @@ class ResidualSchedule {
     return queue_.is_empty() || !(static_cast<double>(queue_.value(queue_.top())) > options_.tol);
   }
 
-  // scratch.m: the messages that the factor would send; how much they would change.
-  T evaluate(Index factor) {
+  // By how much messages would change: all of their numbers, and those that are finite before and after.
+  struct Change {
+    T largest = 0;
+    T finite = 0;
+  };
+
+  // scratch.m: the messages that the factor would send.
+  Change evaluate(Index factor) {
     if (++n_evaluations_ % 16 == 0) poll_interrupt();
     panel_.template receive_directly<P>(factor, graph_, scratch_);
     const Member member = structure_.factors[factor];
@@ -103,30 +109,34 @@ class ResidualSchedule {
     send<P>(view, t_, Wanted(), scratch_);
     const FactorGroup& group = view.group;
     const T* old = panel_.messages.data() + panel_.plan.message_at(member, graph_);
-    T change = 0;
+    Change change;
     for (Index s = 0; s < group.arity(); ++s) {
       T* sent = scratch_.m() + group.first_row[s];
       const T low = lowest<P>(sent, group.cardinalities[s]);
       if (low == infinity<T>) fail(structure_.variable(factor, s));
       for (Index x = 0; x < group.cardinalities[s]; ++x, old += lanes) {
         sent[x] -= low;
-        if (sent[x] != *old) change = std::max(change, std::abs(sent[x] - *old));
+        if (sent[x] == *old) continue;
+        const T step = std::abs(sent[x] - *old);
+        change.largest = std::max(change.largest, step);
+        if (sent[x] < infinity<T> && *old < infinity<T>) change.finite = std::max(change.finite, step);
       }
     }
     return change;
   }
 
   void update(Index factor) {
-    const T change = evaluate(factor);
+    const Change change = evaluate(factor);
     store(factor);
-    // What is left is known: the messages do not depend on themselves.
-    queue_.set(factor, change < infinity<T> ? damping_ * change : T(0));
+    // What is left is known, as the messages do not depend on themselves: what became +inf is so at once,
+    // the rest has gone all of its way but the damped part.
+    queue_.set(factor, damping_ > T(0) ? damping_ * change.finite : T(0));
     for (Index s = 0; s < structure_.arity(factor); ++s) update_belief(structure_.variable(factor, s));
     for (Index s = 0; s < structure_.arity(factor); ++s) {
       const Index i = structure_.variable(factor, s);
       for (Index e = structure_.edge_starts[i]; e < structure_.edge_starts[i + 1]; ++e) {
         const Index neighbour = structure_.edges[e].factor;
-        if (neighbour != factor) queue_.set(neighbour, evaluate(neighbour));
+        if (neighbour != factor) queue_.set(neighbour, evaluate(neighbour).largest);
       }
     }
   }

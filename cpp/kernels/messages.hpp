@@ -36,7 +36,8 @@
 // Schedules, all going on from the messages that are there (zeros at first):
 //   flood     every factor at once from the beliefs before; m <- (1 - damping) new + damping m. A graph
 //             ends when the largest |new - m| of a sweep is at most tol.
-//   residual  the factor whose messages would change most, then its neighbours' changes anew.
+//   residual  the factor whose messages would change most, then its neighbours' changes anew. A graph ends
+//             when no message would change by more than tol.
 //   two_pass  forests only, from zero messages: leaves to roots and back; exact.
 //
 // What is read from the messages
@@ -120,12 +121,14 @@ struct ScheduleOptions {
   Index max_steps = 0;  // sweeps, or updates of factors
   double tol = 0;
   int n_jobs = 0;
+  const bool* is_going = nullptr;  // (n_graphs,) which graphs take part, null for all; of the others nothing
+                                   // changes
 };
 
 struct ScheduleReport {
   std::int64_t* steps = nullptr;  // (n_graphs,) sweeps, or updates of factors
   double* residual =
-      nullptr;  // (n_graphs,) the largest change of a message, undamped; infinity before the first
+      nullptr;  // (n_graphs,) the largest change of a message, undamped; infinity where there was none
 };
 
 // The messages of a batch of graphs. Calls take turns.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _check
 from ._base import FactorStructure
 from ._check import FloatArray
 
@@ -160,7 +161,8 @@ def tables(kind: FactorKind, shape: tuple[int, ...], values: FloatArray) -> Floa
 def _pairwise(kind: FactorKind, values: FloatArray, x: Any, y: Any) -> FloatArray:
     """The energy of the numbers `values` (..., n_numbers) at x and y, which broadcast with the rest."""
     first, feature = values[..., 0], _feature(kind, x, y).astype(values.dtype)
-    energy: FloatArray = first * feature
+    with np.errstate(over="ignore"):  # what is beyond all numbers is beyond the cap
+        energy: FloatArray = first * feature
     return np.minimum(energy, values[..., 1]) if values.shape[-1] == 2 else energy
 
 
@@ -175,8 +177,12 @@ def _feature(kind: FactorKind, x: Any, y: Any) -> NDArray[Any]:
 
 
 def _logical_table(kind: FactorKind, arity: int, dtype: np.dtype[Any]) -> FloatArray:
-    states = np.indices((2,) * arity)
-    return np.where(_holds(kind, np.moveaxis(states, 0, -1)), 0.0, np.inf).astype(dtype)
+    table = np.full((2,) * arity, np.inf, dtype)
+    lone, rest = (0, 1) if kind == FactorKind.OR else (1, 0)
+    table[..., rest] = 0.0  # all inputs give `rest`, but those that are all `lone`
+    table[(lone,) * (arity - 1)] = np.inf
+    table[(lone,) * arity] = 0.0
+    return table
 
 
 def _holds(kind: FactorKind, states: NDArray[Any]) -> NDArray[np.bool_]:
@@ -238,11 +244,23 @@ def _pairwise_derivatives(kind: FactorKind, values: FloatArray, x: Any, y: Any) 
     feature = _feature(kind, x, y).astype(np.float64)
     if values.shape[-1] == 1:
         return np.broadcast_to(feature, np.broadcast_shapes(feature.shape, values.shape[:-1]))[..., None]
-    is_sloped = values[..., 0] * feature <= values[..., 1]
+    with np.errstate(over="ignore"):
+        is_sloped = values[..., 0] * feature <= values[..., 1]
     return np.stack(np.broadcast_arrays(feature * is_sloped, 1.0 * ~is_sloped), axis=-1)
 
 
 # --- checks, and words for errors
+
+
+def energy_numbers(given: Any, name: str, dtype: Any = None) -> FloatArray:
+    """`given` as a float32 or float64 array; ValueError where a finite number overflows that dtype."""
+    source = _check.array_of(given, name)
+    array = _check.real_operand(source, name, dtype=dtype)
+    if array.dtype != source.dtype and np.isinf(array).any():
+        numbers = source if source.dtype.kind == "f" else source.astype(np.float64)
+        if (np.isinf(array) & np.isfinite(numbers)).any():
+            raise ValueError(f"{name}: overflows {array.dtype}: an element is too large for it")
+    return array
 
 
 def describe_factor(
@@ -344,7 +362,7 @@ def number_fault(kind: FactorKind, shape: tuple[int, ...], values: FloatArray) -
         if values.shape[1] == 2:  # a cap may be infinite: there is none
             wrong[:, 1] &= values[:, 1] != np.inf
     if not wrong.any():
-        return None
+        return None if kind == FactorKind.TABLE or not values.size else _overflow(kind, shape, values)
     row = int(np.argmax(wrong.any(axis=1)))
     place = int(np.argmax(wrong[row]))
     if kind != FactorKind.TABLE:
@@ -355,3 +373,29 @@ def number_fault(kind: FactorKind, shape: tuple[int, ...], values: FloatArray) -
         row,
         f"an energy must be finite or +inf, which forbids, got {values[row, place]} at states {states}",
     )
+
+
+def _overflow(kind: FactorKind, shape: tuple[int, ...], values: FloatArray) -> tuple[int, str] | None:
+    """The first pairwise factor of (n, n_numbers) that is infinite at states far apart, and why."""
+    far = _largest_feature(kind, shape)
+    with np.errstate(over="ignore"):
+        energy = values[:, 0] * values.dtype.type(far)
+    if values.shape[1] == 2:
+        energy = np.minimum(energy, values[:, 1])
+    wrong = np.isinf(energy)
+    if not wrong.any():
+        return None
+    row = int(np.argmax(wrong))
+    name = "slope" if values.shape[1] == 2 else "weight"
+    what = "product of states" if kind == FactorKind.PRODUCT else "distance of states"
+    return row, f"{name} {values[row, 0]:g} overflows {values.dtype} at the largest {what}"
+
+
+def _largest_feature(kind: FactorKind, shape: tuple[int, ...]) -> float:
+    """What the first number of a pairwise kind is multiplied with at most."""
+    if kind == FactorKind.PRODUCT:
+        return float(shape[0] - 1) * float(shape[1] - 1)
+    distance = float(max(shape) - 1)
+    if kind == FactorKind.POTTS:
+        return min(distance, 1.0)
+    return distance if kind == FactorKind.TRUNCATED_LINEAR else distance**2

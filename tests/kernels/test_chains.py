@@ -136,6 +136,11 @@ def test_all_paths_forbidden_is_an_error_that_names_the_sequence() -> None:
         ({"unary": [[np.nan, 0.0]]}, ValueError, "unary: NaN"),
         ({"unary": [[-np.inf, 0.0]]}, ValueError, "unary: NaN or -inf"),
         ({"unary": [["a", "b"]]}, ValueError, "unary: expected real numbers"),
+        (
+            {"unary": np.zeros((11, 3), np.float32), "pairwise": np.full((3, 3), 1e39)},
+            ValueError,
+            "pairwise: overflows float32",
+        ),
         ({"pairwise": np.zeros((2, 2))}, ValueError, r"pairwise: expected shape \(3, 3\)"),
         ({"starts": [0, 3]}, ValueError, "starts: expected increasing numbers from 0 to 11"),
         ({"starts": [0, 4, 4, 11]}, ValueError, "starts"),

@@ -440,6 +440,28 @@ def test_every_graph_stops_by_itself(rng, dtype, n_graphs):
         assert_allclose(out[0], beliefs[g], atol=tolerance(dtype, 1.0))
 
 
+@pytest.mark.parametrize("schedule", ["flood", "residual"])
+@pytest.mark.parametrize("n_graphs", [1, 3, 40])
+def test_graphs_that_do_not_take_part_stay_as_they_are(rng, dtype, n_graphs, schedule):
+    batch = Batch(rng, *loopy(), dtype, n_graphs)
+    passer, other = batch.passer(), batch.passer()
+    move, move_other = getattr(passer, schedule), getattr(other, schedule)
+    move(1.0, 0.1, 3, 0.0)
+    move_other(1.0, 0.1, 3, 0.0)
+    before = batch.beliefs(passer, 1.0)
+    is_going = np.arange(n_graphs) % 3 == 1
+    is_going[20:36] = False  # whole vectors of graphs
+    steps, residual = move(1.0, 0.1, 4, 0.0, 2, is_going)
+    _, all_residuals = move_other(1.0, 0.1, 4, 0.0)
+    assert_array_equal(steps, np.where(is_going, 4, 0))
+    assert_array_equal(residual, np.where(is_going, all_residuals, np.inf))
+    wanted = np.where(is_going[:, None], batch.beliefs(other, 1.0), before)
+    assert_array_equal(batch.beliefs(passer, 1.0), wanted)
+    for wrong, error in ((is_going[1:], ValueError), (np.ones(n_graphs), TypeError)):
+        with pytest.raises(error):
+            move(1.0, 0.1, 1, 0.0, 1, wrong)
+
+
 # --- residual schedule
 
 
@@ -474,6 +496,23 @@ def test_both_schedules_find_the_same_fixed_point(rng, dtype, n_graphs):
     assert_allclose(batch.beliefs(a, 1.0), batch.beliefs(b, 1.0), atol=100 * tol)
     rtol = 1e-5 if dtype == np.float32 else 1e-9
     assert_allclose(batch.log_partition(a, 1.0), batch.log_partition(b, 1.0), rtol=rtol)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_what_damping_leaves_beside_an_infinity_is_known(dtype, beta):
+    cardinalities, factors = [2, 2], [(TABLE, [0, 1])]
+    batch = Batch(np.random.default_rng(0), cardinalities, factors, dtype)
+    batch.unary[:] = 0
+    batch.energies[:] = [0, 2, np.inf, np.inf]
+    passer = batch.passer()
+    _, residual = passer.residual(beta, 0.5, 1, 0.0)
+    assert_allclose(residual, 1.0)
+    _, residual = passer.residual(beta, 0.25, 1, 0.0)
+    assert_allclose(residual, 0.25)
+    _, residual = passer.residual(beta, 0.0, 1, 0.0)
+    assert_array_equal(residual, 0.0)
+    wanted = np.concatenate(reference.marginals(batch.total(0), beta))
+    assert_allclose(batch.beliefs(passer, beta)[0], wanted, atol=tolerance(dtype, beta))
 
 
 @pytest.mark.parametrize("beta", BETAS)

@@ -33,6 +33,12 @@ class Variables:
         if isinstance(cardinalities, Mapping):
             names, given = tuple(cardinalities), list(cardinalities.values())
         else:
+            is_scalar = isinstance(cardinalities, np.ndarray) and cardinalities.ndim == 0
+            if is_scalar or not isinstance(cardinalities, Iterable) or isinstance(cardinalities, str | bytes):
+                raise TypeError(
+                    "cardinalities: expected a sequence of whole numbers, or a dict of them by name, "
+                    f"got {cardinalities!r}"
+                )
             given = list(cardinalities)
             names = tuple(range(len(given)))
         if not given:

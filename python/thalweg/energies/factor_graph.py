@@ -516,12 +516,7 @@ class FactorGraph:
         return self._add(kind, scopes, np.empty((len(scopes), 0), self._dtype))
 
     def _numbers(self, values: Any, name: str = "energies") -> FloatArray:
-        array = _check.real_operand(values, name, dtype=self._dtype)
-        if array.dtype == np.float32:
-            given = np.asarray(values, np.float64)
-            if (np.isinf(array) & np.isfinite(given)).any():
-                raise ValueError(f"{name}: overflows float32: an element is too large for it")
-        return array
+        return _factors.energy_numbers(values, name, self._dtype)
 
     def _factor(self, kind: FactorKind, scope: Integers, row: int) -> str:
         return _factors.describe_factor(self._n_factors + row, int(kind), scope, self.names)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check, _factors
+from .. import _factors
 from .._base import FactorEnergy, FactorStructure
 from .._check import FloatArray
 from .._factors import Integers
@@ -60,7 +60,7 @@ def problem_of(graph: Any, energies: Any = None, unary: Any = None) -> GraphProb
 
 
 def _energies(given: Any, name: str, count: int, dtype: Any) -> FloatArray:
-    values = _check.real_operand(given, name, dtype=dtype)
+    values = _factors.energy_numbers(given, name, dtype)
     if values.ndim not in (1, 2) or values.shape[-1] != count or 0 in values.shape[:-1]:
         raise ValueError(f"{name}: expected shape ({count},) or (n_graphs, {count}), got {values.shape}")
     return np.ascontiguousarray(values)
@@ -68,9 +68,7 @@ def _energies(given: Any, name: str, count: int, dtype: Any) -> FloatArray:
 
 def _refuse_not_numbers(problem: GraphProblem) -> None:
     structure, names = problem.structure, problem.names
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = problem.energies.sum(dtype=np.float64)
-    if not np.isfinite(total):
+    if not _is_moderate(problem):
         for group in _factors.factor_groups(structure):
             for values in np.atleast_2d(problem.energies):
                 fault = _factors.number_fault(group.kind, group.shape, group.values(values))
@@ -88,6 +86,17 @@ def _refuse_not_numbers(problem: GraphProblem) -> None:
             f"unary: variable {variable_name(variable, names)}: an energy must be finite or +inf, which "
             f"forbids, got {problem.unary.reshape(-1)[place]}"
         )
+
+
+def _is_moderate(problem: GraphProblem) -> bool:
+    """Whether all energies are numbers that no factor can multiply beyond its dtype."""
+    energies = problem.energies
+    if not energies.size:
+        return True
+    most = float(max(int(problem.structure.cardinalities.max()) - 1, 1)) ** 2
+    limit = 0.5 * float(np.finfo(energies.dtype).max) / most
+    with np.errstate(invalid="ignore"):
+        return bool(energies.min() > -limit and energies.max() < limit)
 
 
 def variable_name(variable: int, names: tuple[Hashable, ...] | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _factors
 from .._check import FloatArray
 from .._native import cpu as _cpu
 
@@ -195,12 +195,7 @@ def _chains(unary: Any, pairwise: Any, starts: Any) -> tuple[FloatArray, FloatAr
 
 def _energies(value: Any, name: str, dtype: Any) -> FloatArray:
     """A matrix of energies: numbers or +inf."""
-    table = _check.array_of(value, name)
-    if table.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: expected real numbers, got dtype {table.dtype}")
-    if dtype is None:
-        dtype = np.float32 if table.dtype == np.float32 else np.float64
-    table = np.ascontiguousarray(table, dtype)
+    table = np.ascontiguousarray(_factors.energy_numbers(value, name, dtype))
     if table.ndim != 2 or 0 in table.shape:
         raise ValueError(f"{name}: expected a table of at least one row and label, got shape {table.shape}")
     if np.isnan(table).any() or (table == -inf).any():

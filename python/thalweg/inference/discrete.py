@@ -47,6 +47,12 @@ def gibbs_states(
     -------
     ndarray of shape (n, n_variables), int64
 
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument is of the wrong kind, shape or range, or a chain has found no state that is allowed:
+        one that begins at an energy of +inf moves on only where changing one variable makes it finite.
+
     References
     ----------
     S. Geman, D. Geman, Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images,
@@ -66,6 +72,7 @@ def gibbs_states(
     current, sizes = _checked(states, cardinalities)
     for sweep in range(n_sweeps):
         _sweep(energy, current, sizes, inverse_temperature(beta, "beta"), seed, sweep)
+    _refuse_forbidden(np.asarray(energy(current, np.arange(len(current)))), n_sweeps)
     return current
 
 
@@ -90,6 +97,7 @@ def simulated_annealing(
     -------
     states : ndarray of shape (n, n_variables), int64
     energy : ndarray of shape (n,), float64
+        +inf where a row has met no state that is allowed.
 
     References
     ----------
@@ -140,6 +148,17 @@ def _sweep(
         for state in range(size):
             trial[:, i] = state
             table[:, state] = energy(trial, rows)
-        _, distribution = free_energy(table, beta)
-        below = distribution.cumsum(axis=1) <= uniform[:, i : i + 1]
-        states[:, i] = np.minimum(below.sum(axis=1), size - 1)
+        free, distribution = free_energy(table, beta)
+        total = distribution.cumsum(axis=1)
+        below = total <= uniform[:, i : i + 1] * total[:, -1:]  # rounded sums end near 1
+        states[:, i] = np.where(free < np.inf, below.sum(axis=1), states[:, i])
+
+
+def _refuse_forbidden(energy: FloatArray, n_sweeps: int) -> None:
+    """ValueError where a row's energy (n,) is +inf."""
+    forbidden = np.flatnonzero(energy == np.inf)
+    if len(forbidden):
+        raise ValueError(
+            f"states: row {forbidden[0]} is still forbidden (its energy is +inf) after {n_sweeps} sweep(s); "
+            "begin with states that are allowed"
+        )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import inf
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from .._check import FloatArray, inverse_temperature
+from .._check import FloatArray, inverse_temperature, real_operand
 
 
 def free_energy(energies: Any, beta: float = inf, axis: int = -1) -> tuple[FloatArray, FloatArray]:
@@ -36,8 +37,9 @@ def free_energy(energies: Any, beta: float = inf, axis: int = -1) -> tuple[Float
 
     Raises
     ------
-    ValueError
-        Where an energy is NaN or -inf, there is no state, or `beta` is not positive.
+    TypeError, ValueError
+        Where an energy is NaN, -inf or no real number, there is no state or no such axis, `beta` is not
+        positive, or so small that F overflows.
 
     References
     ----------
@@ -53,10 +55,10 @@ def free_energy(energies: Any, beta: float = inf, axis: int = -1) -> tuple[Float
     >>> free_energy([3.0, 2.0, 2.0])
     (array(2.), array([0., 1., 0.]))
     """
-    table = np.asarray(energies)
-    table = table if table.dtype == np.float32 else table.astype(np.float64, copy=False)
+    table = real_operand(energies, "energies")
     beta = inverse_temperature(beta, "beta")
-    if table.ndim == 0 or table.shape[axis] == 0:
+    axis = _axis(axis, table.ndim)
+    if table.shape[axis] == 0:
         raise ValueError(f"energies: expected a state at least along axis {axis}, got shape {table.shape}")
     if np.isnan(table).any() or np.isneginf(table).any():
         raise ValueError("energies: NaN or -inf, where a number or +inf was expected")
@@ -66,15 +68,32 @@ def free_energy(energies: Any, beta: float = inf, axis: int = -1) -> tuple[Float
         best = table.argmin(axis=axis)
         np.put_along_axis(distribution, np.expand_dims(best, axis), np.isfinite(least), axis)
         return np.asarray(least.squeeze(axis)), distribution
-    return _at_temperature(table, least, table.dtype.type(beta), axis)
+    return _at_temperature(table, least, beta, axis)
+
+
+def _axis(axis: Any, ndim: int) -> int:
+    if not isinstance(axis, Integral) or isinstance(axis, bool | np.bool_):
+        raise TypeError(f"axis: expected an integer, got {axis!r}")
+    if ndim == 0:
+        raise ValueError("energies: expected at least one axis, got a single number")
+    number = int(axis)
+    if not -ndim <= number < ndim:
+        raise ValueError(f"axis: expected a number from {-ndim} to {ndim - 1}, got {number}")
+    return number
 
 
 def _at_temperature(
-    table: FloatArray, least: FloatArray, beta: Any, axis: int
+    table: FloatArray, least: FloatArray, beta: float, axis: int
 ) -> tuple[FloatArray, FloatArray]:
-    shift = np.where(np.isfinite(least), least, 0)
-    weights = np.exp((shift - table) * beta)
-    total = weights.sum(axis=axis, keepdims=True)
-    allowed = total > 0
-    free = np.where(allowed, shift - np.log(np.where(allowed, total, 1)) / beta, np.inf)
-    return np.asarray(free.squeeze(axis), table.dtype), weights / np.where(allowed, total, 1)
+    # in float64, as neither beta nor log(n) / beta need be numbers of the energies' dtype
+    shift = np.where(np.isfinite(least), least, 0).astype(np.float64)
+    with np.errstate(over="ignore"):
+        weights = np.exp((shift - table) * beta)
+        total = weights.sum(axis=axis, keepdims=True)
+        allowed = total > 0
+        free = np.where(allowed, shift - np.log(np.where(allowed, total, 1)) / beta, np.inf)
+        free = free.squeeze(axis).astype(table.dtype)
+    if np.isneginf(free).any():
+        raise ValueError(f"beta: {beta:g} is so small that the free energy overflows {table.dtype}")
+    distribution = (weights / np.where(allowed, total, 1)).astype(table.dtype, copy=False)
+    return np.asarray(free), distribution

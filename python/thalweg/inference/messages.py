@@ -43,7 +43,7 @@ class BeliefPropagation:
     structure : FactorStructure or FactorGraph
         What is kept from call to call; the energies are given to `infer`.
     beta : float, default=1.0
-        Inverse temperature > 0, or infinity.
+        Inverse temperature > 0, or infinity; a number of the energies' dtype.
     schedule : {"auto", "tree", "flooding", "residual"}, default="auto"
         "tree": two passes, for forests alone. "flooding": all messages at once, again and again.
         "residual": the factor whose messages would change most comes first. "auto": "tree" where the graph
@@ -144,7 +144,7 @@ class BeliefPropagation:
         Raises
         ------
         ValueError
-            Where all states of a variable are forbidden.
+            Where all states of a variable are forbidden, or `beta` is none of the energies' dtype.
 
         Warns
         -----
@@ -160,6 +160,7 @@ class BeliefPropagation:
         return self._infer(problem, statistics)
 
     def _infer(self, problem: GraphProblem, statistics: bool, stacklevel: int = 3) -> GraphBeliefs:
+        self._refuse_beta_beyond(problem.energies.dtype)
         unary = self._unary(problem)
         passer = _cpu.message_passer(self._graph, problem.energies, unary)
         n_graphs = len(unary)
@@ -198,6 +199,14 @@ class BeliefPropagation:
             names=problem.names,
         )
 
+    def _refuse_beta_beyond(self, dtype: np.dtype[Any]) -> None:
+        """ValueError where beta is finite, but not in the energies' dtype."""
+        most = float(np.finfo(dtype).max)
+        if most < self.beta < math.inf:
+            raise ValueError(
+                f"beta: {self.beta:g} overflows the energies' {dtype}: expected at most {most:g}, or infinity"
+            )
+
     def _is_tree(self) -> bool:
         return self.schedule == "tree" or (self.schedule == "auto" and self.is_forest)
 
@@ -230,9 +239,10 @@ class BeliefPropagation:
         states, energy = self._decode(passer, problem, unary)
         step = 1 if self._graph.n_states <= _STATES_LOOKED_AT_ALWAYS else _SWEEPS_BETWEEN_LOOKS
         for done in range(0, self.max_iter, step):
-            is_moving = residual > self.tol
-            count, residual = move(min(step, self.max_iter - done) * unit)
-            total += np.where(is_moving, count, 0)
+            is_moving = residual > self.tol  # what a graph gets does not depend on the others
+            count, last = move(min(step, self.max_iter - done) * unit, is_moving)
+            total += count
+            residual = np.where(is_moving, last, residual)
             now, energy_now = self._decode(passer, problem, unary)
             is_lower = energy_now < energy
             states[is_lower], energy[is_lower] = now[is_lower], energy_now[is_lower]
@@ -240,12 +250,19 @@ class BeliefPropagation:
                 break
         return total, residual, states, energy
 
-    def _mover(self, passer: Any) -> tuple[Callable[[int], tuple[Any, Any]], int]:
-        """A call that moves messages so many times, and how many times a sweep is."""
-        if self.schedule == "residual":
-            n_factors = max(1, int((np.diff(self.structure.scope_starts) > 1).sum()))
-            return lambda n: passer.residual(self.beta, self.damping, n, self.tol, self._n_threads), n_factors
-        return lambda n: passer.flood(self.beta, self.damping, n, self.tol, self._n_threads), 1
+    def _mover(self, passer: Any) -> tuple[Callable[..., tuple[Any, Any]], int]:
+        """A call that moves messages of some graphs so many times, and how many times a sweep is."""
+        is_residual = self.schedule == "residual"
+        schedule = passer.residual if is_residual else passer.flood
+        a_sweep = max(1, int((np.diff(self.structure.scope_starts) > 1).sum())) if is_residual else 1
+
+        def move(n: int, is_moving: NDArray[np.bool_] | None = None) -> tuple[Any, Any]:
+            moved: tuple[Any, Any] = schedule(
+                self.beta, self.damping, n, self.tol, self._n_threads, is_moving
+            )
+            return moved
+
+        return move, a_sweep
 
     def _warn(
         self, converged: NDArray[np.bool_], residual: FloatArray, count: Integers, stacklevel: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,9 +97,27 @@ def min_cut(graph: Any, energies: Any = None, unary: Any = None) -> MinCut:
     problem = problem_of(graph, energies, unary)
     refuse_batch(problem, "a minimal cut")
     _refuse_not_binary(problem)
-    arcs = _arcs(problem)
+    scaled, unit = _in_units(problem)
+    arcs = _arcs(scaled, unit)
     states, bound = _cut(arcs, len(problem.structure.cardinalities))
-    return MinCut(states, configuration_energy(problem, states), bound, problem.names)
+    energy = unit * configuration_energy(scaled, states)
+    if math.isinf(energy):
+        raise ValueError("energies: the least energy overflows float64")
+    return MinCut(states, energy, unit * bound, problem.names)
+
+
+def _in_units(problem: GraphProblem) -> tuple[GraphProblem, float]:
+    """The problem, and a power of two in units of which its energies are: 1 unless sums would overflow."""
+    given = [problem.energies] if problem.unary is None else [problem.energies, problem.unary]
+    finite = [np.abs(a, where=np.isfinite(a), out=np.zeros_like(a)).max(initial=0) for a in given]
+    largest = max(abs(problem.constant), *map(float, finite))
+    terms = 16.0 * max(1, sum(a.size for a in given))  # no cost takes more of one number
+    if largest <= np.finfo(np.float64).max / terms:
+        return problem, 1.0
+    unit = 2.0 ** math.ceil(math.log2(terms))
+    unary = None if problem.unary is None else problem.unary / unit
+    constant = problem.constant / unit
+    return replace(problem, energies=problem.energies / unit, unary=unary, constant=constant), unit
 
 
 class _Arcs(NamedTuple):
@@ -129,7 +147,7 @@ def _refuse_not_binary(problem: GraphProblem) -> None:
         )
 
 
-def _arcs(problem: GraphProblem) -> _Arcs:
+def _arcs(problem: GraphProblem, unit: float) -> _Arcs:
     fields = np.zeros((len(problem.structure.cardinalities), 2))
     if problem.unary is not None:
         fields += problem.unary.reshape(-1, 2)
@@ -142,7 +160,7 @@ def _arcs(problem: GraphProblem) -> _Arcs:
         if len(group.shape) == 1:
             np.add.at(fields, group.scopes[:, 0], table)
         else:
-            parts += _pairs(problem, group, table, fields)
+            parts += _pairs(problem, group, table, fields, unit)
     both = np.isinf(fields).all(axis=1)
     if both.any():
         _refuse_forbidden(variable_name(int(np.argmax(both)), problem.names))
@@ -155,7 +173,7 @@ def _refuse_forbidden(who: str) -> None:
 
 
 def _pairs(
-    problem: GraphProblem, group: FactorGroup, table: FloatArray, fields: Reals
+    problem: GraphProblem, group: FactorGroup, table: FloatArray, fields: Reals, unit: float
 ) -> list[tuple[Integers, Integers, Reals]]:
     """Splits tables (n, 2, 2) into `fields`, which it adds to, and arcs between variables."""
     first, second = group.scopes.T
@@ -169,9 +187,9 @@ def _pairs(
     if wrong.any():
         row = int(np.argmax(wrong))
         what = _factors.describe(problem.structure, int(group.factors[row]), problem.names)
+        equal, other = unit * float(e00[row] + e11[row]), unit * float(e01[row] + e10[row])
         raise ValueError(
-            f"{what} is not submodular: E(0, 0) + E(1, 1) = {e00[row] + e11[row]:g} exceeds "
-            f"E(0, 1) + E(1, 0) = {e01[row] + e10[row]:g}"
+            f"{what} is not submodular: E(0, 0) + E(1, 1) = {equal:g} exceeds E(0, 1) + E(1, 0) = {other:g}"
         )
     # Along the way from (0, 0) to (1, 1) that is not forbidden; the other one then costs `cost` more.
     by_first = ~np.isinf(e10)
