@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng
 from .._check import float_array, real_number, seed_number, whole_number
@@ -72,6 +74,59 @@ def sampled_inputs(
         bounds=(low, high),
         seed=seed,
     )
+
+
+class InputQuestions:
+    """Of an estimator whose `_energy_of_inputs(y)` gives energies and gradients of rows x for one answer."""
+
+    beta: float
+    n_features_in_: int
+    _energy_of_inputs: Callable[[Any], EnergyAndGradient]
+
+    def sample_inputs(
+        self,
+        y: Any,
+        n_samples: int,
+        bounds: Any,
+        *,
+        n_steps: int = 500,
+        step: float = 1e-3,
+        beta: float | None = None,
+        random_state: Any = None,
+    ) -> NDArray[np.float64]:
+        """Samples of P(x | y), proportional to exp(-beta E(x, y)), within bounds by Langevin's dynamics.
+
+        Parameters
+        ----------
+        y : answer
+        n_samples : int
+            Chains, each begun at random in the box.
+        bounds : tuple of array_like
+            Least and greatest value of every feature, finite.
+        n_steps : int, default=500
+        step : float, default=1e-3
+            Of the dynamics: the smaller, the slower, and the nearer to the distribution.
+        beta : float, default=None
+            Inverse temperature; None takes the estimator's.
+        random_state : int, RandomState or None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        return sampled_inputs(
+            self._energy_of_inputs(y),
+            (sample_count(n_samples), self._n_features()),
+            bounds,
+            n_steps=n_steps,
+            step=step,
+            beta=self.beta if beta is None else beta,
+            random_state=random_state,
+        )
+
+    def _n_features(self) -> int:
+        check_is_fitted(self, "energy_")
+        return int(self.n_features_in_)
 
 
 def sample_count(n_samples: Any) -> int:

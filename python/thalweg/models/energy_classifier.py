@@ -17,14 +17,14 @@ from .._check import FloatArray, inverse_temperature, one_of, seed_number, whole
 from ..energies import ClassifierEnergy, DenseNetwork, OutputCodeEnergy, PerceptronEnergy, SquaredDistance
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_members, require_no_collapse
-from ._inputs import best_inputs, sample_count, sampled_inputs
+from ._inputs import InputQuestions, best_inputs
 from ._learning import unchanged_by_errors
 
 ENERGIES = ("linear", "dense", "perceptron", "codes")
 _MEMBERS = ("parameters", "n_answers", "answer_side", "energies", "pullback", "with_parameters")
 
 
-class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
+class EnergyClassifier(ClassifierMixin, InputQuestions, EnergyLearner):  # type: ignore[misc]
     r"""A classifier that answers with the class of least energy.
 
     .. math:: \hat y(x) = \arg\min_y F(x, y), \qquad
@@ -357,33 +357,6 @@ class EnergyClassifier(ClassifierMixin, EnergyLearner):  # type: ignore[misc]
         """P(x | y) over the candidates X, proportional to exp(-beta F(x, y)), shape (n_samples,)."""
         column = self.energies(X)[:, self._column(y)].astype(np.float64)
         return free_energy(column, self.beta if beta is None else beta)[1]
-
-    def sample_inputs(
-        self,
-        y: Any,
-        n_samples: int,
-        bounds: tuple[Any, Any],
-        *,
-        n_steps: int = 500,
-        step: float = 1e-3,
-        beta: float | None = None,
-        random_state: Any = None,
-    ) -> NDArray[np.float64]:
-        """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
-        shape = (sample_count(n_samples), self._n_features())
-        return sampled_inputs(
-            self._energy_of_inputs(y),
-            shape,
-            bounds,
-            n_steps=n_steps,
-            step=step,
-            beta=self.beta if beta is None else beta,
-            random_state=random_state,
-        )
-
-    def _n_features(self) -> int:
-        check_is_fitted(self, "energy_")
-        return int(self.n_features_in_)
 
     def _energy_of_inputs(self, y: Any) -> Any:
         column = self._column(y)

@@ -15,11 +15,11 @@ from ..energies import DenseNetwork, MatcherEnergy
 from ..energies.distances import DISTANCES
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
-from ._inputs import best_inputs, sample_count, sampled_inputs
+from ._inputs import InputQuestions, best_inputs
 from ._learning import unchanged_by_errors
 
 
-class EnergyMatcher(EnergyLearner):
+class EnergyMatcher(InputQuestions, EnergyLearner):
     r"""Learns an energy D(G_y(y), G_x(x)) that is low for pairs which belong together.
 
     For every x of a batch its own y is the right answer and those of the other rows are incorrect ones, but
@@ -284,32 +284,6 @@ random_state, callback :
             self._energy_of_inputs(y), shape, bounds, n_restarts=n_restarts, max_iter=max_iter
         )[0]
         return found
-
-    def sample_inputs(
-        self,
-        y: Any,
-        n_samples: int,
-        bounds: Any,
-        *,
-        n_steps: int = 500,
-        step: float = 1e-3,
-        beta: float | None = None,
-        random_state: Any = None,
-    ) -> NDArray[np.float64]:
-        """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
-        return sampled_inputs(
-            self._energy_of_inputs(y),
-            (sample_count(n_samples), self._n_features()),
-            bounds,
-            n_steps=n_steps,
-            step=step,
-            beta=self.beta if beta is None else beta,
-            random_state=random_state,
-        )
-
-    def _n_features(self) -> int:
-        check_is_fitted(self, "energy_")
-        return int(self.n_features_in_)
 
     def _energy_of_inputs(self, y: Any) -> Any:
         Y = self._one_answer(y)

@@ -17,14 +17,14 @@ from ..energies.distances import DISTANCES
 from ..inference.continuous import Minima, minimise_continuous
 from ..inference.free_energy import free_energy
 from ._energy_learning import EnergyLearner, loss_name, require_members, require_no_collapse
-from ._inputs import best_inputs, sample_count, sampled_inputs
+from ._inputs import InputQuestions, best_inputs
 from ._learning import unchanged_by_errors
 
 ENERGIES = ("linear", "dense")
 _MEMBERS = ("parameters", "answer_side", "gradients", "n_latents", "value", "pullback", "with_parameters")
 
 
-class EnergyRegressor(RegressorMixin, EnergyLearner):  # type: ignore[misc]
+class EnergyRegressor(RegressorMixin, InputQuestions, EnergyLearner):  # type: ignore[misc]
     r"""A regressor that answers with the vector of least energy.
 
     .. math:: \hat y(x) = \arg\min_y \min_z E(x, y, z; W)
@@ -365,32 +365,6 @@ random_state, callback :
         search = self._energy_of_inputs(y)
         found: NDArray[np.float64] = best_inputs(search, shape, bounds, start=start, n_restarts=n_restarts)[0]
         return found
-
-    def sample_inputs(
-        self,
-        y: Any,
-        n_samples: int,
-        bounds: Any,
-        *,
-        n_steps: int = 500,
-        step: float = 1e-3,
-        beta: float | None = None,
-        random_state: Any = None,
-    ) -> NDArray[np.float64]:
-        """Samples of P(x | y) within bounds by Langevin's dynamics, shape (n_samples, n_features)."""
-        return sampled_inputs(
-            self._energy_of_inputs(y),
-            (sample_count(n_samples), self._n_features()),
-            bounds,
-            n_steps=n_steps,
-            step=step,
-            beta=self.beta if beta is None else beta,
-            random_state=random_state,
-        )
-
-    def _n_features(self) -> int:
-        check_is_fitted(self, "energy_")
-        return int(self.n_features_in_)
 
     def _energy_of_inputs(self, y: Any) -> Any:
         answer, dtype = self._answers(self._one(y)), self._dtype()
