@@ -357,3 +357,20 @@ def test_a_graph_without_factors_has_no_energy():
     assert graph.energy([1, 2]) == 0.0
     assert graph.energies.shape == (0,)
     assert graph.gradient([[1, 2]]).shape == (0,)
+
+
+def test_a_graph_of_a_structure():
+    graph = FactorGraph({"a": 2, "b": 3})
+    graph.add_potts(["a", "b"], 0.5)
+    graph.add_unary("b", [0.0, 1.0, np.inf])
+    again = FactorGraph.from_structure(graph.structure, graph.energies, graph.names, 2.0)
+    states = np.indices((2, 3)).reshape(2, -1).T
+    np.testing.assert_array_equal(again.energy(states), 2.0 + graph.energy(states))
+    assert again.names == ("a", "b")
+    assert FactorGraph.from_structure(graph.structure, np.float32([1, 2, 3, 4])).dtype == np.float32
+    with pytest.raises(ValueError, match="names: expected 2 different ones, got 1"):
+        FactorGraph.from_structure(graph.structure, graph.energies, ["a", "a"])
+    with pytest.raises(ValueError, match=r"energies: expected shape \(4,\)"):
+        FactorGraph.from_structure(graph.structure, graph.energies[:2])
+    with pytest.raises(ValueError, match=r"factor 0 \(potts.*finite weight"):
+        FactorGraph.from_structure(graph.structure, [np.inf, 0, 0, 0])

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._base import FactorEnergy
+
 __all__ = [
     "load_model",
     "save_model",
@@ -37,7 +39,7 @@ def save_model(estimator: Any, path: Any, extra: dict[str, Any] | None = None) -
     ----------
     estimator : estimator of thalweg.models
         Parameters that are functions (`callback`) or random generators are saved as None; what a generator
-        was asked for belongs to the state and is saved.
+        was asked for belongs to the state and is saved, and so does a factor graph.
     path : path-like
         By custom ``*.safetensors``.
     extra : dict, default=None
@@ -188,8 +190,8 @@ def _models() -> dict[str, type]:
 
 
 def _savable(params: dict[str, Any]) -> dict[str, Any]:
-    generators = (np.random.Generator, np.random.RandomState)
-    return {k: None if callable(v) or isinstance(v, generators) else v for k, v in params.items()}
+    in_state = (np.random.Generator, np.random.RandomState, FactorEnergy)
+    return {k: None if callable(v) or isinstance(v, in_state) else v for k, v in params.items()}
 
 
 def _flatten(value: Any, name: str, tensors: Tensors) -> Any:
@@ -203,7 +205,7 @@ def _flatten(value: Any, name: str, tensors: Tensors) -> Any:
             raise TypeError(f"{name}: expected real numbers, got an array of dtype {value.dtype}")
         tensors[name] = np.asarray(value, value.dtype.newbyteorder("="), order="C")
         return {_TENSOR: name}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [_flatten(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, dict):
         for key in value:

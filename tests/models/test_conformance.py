@@ -48,8 +48,8 @@ EXPECTED_FAILURES = {
 # Its rows come in pairs, which the checks do not know how to make: fit takes two tables of rows.
 PAIR_ESTIMATORS = {"EnergyMatcher"}
 
-# Their samples are sequences and grids of labels, which the checks do not know how to make either.
-STRUCTURED_ESTIMATORS = {"ChainCRF", "GridCRF"}
+# Their samples are sequences, grids and graphs of labels, which the checks do not know how to make either.
+STRUCTURED_ESTIMATORS = {"ChainCRF", "FactorGraphModel", "GridCRF"}
 
 # Their samples are images, where scikit-learn's checks bring rows of numbers.
 IMAGE_ESTIMATORS = {

@@ -100,6 +100,40 @@ class FactorGraph:
         )
         self._start(Variables.of(cardinalities), 0.0)
 
+    @classmethod
+    def from_structure(
+        cls,
+        structure: FactorStructure,
+        energies: Any,
+        names: Sequence[Hashable] | None = None,
+        constant: float = 0.0,
+    ) -> FactorGraph:
+        """A graph of all its factors at once.
+
+        Parameters
+        ----------
+        structure : FactorStructure
+        energies : array-like of shape (n_energies,), float32 or float64
+            Of all factors, one after the other.
+        names : sequence of n_variables different names, or None
+            None stands for 0, 1, ....
+        constant : float, default=0.0
+
+        Returns
+        -------
+        FactorGraph
+        """
+        _factors.check_structure(structure)
+        values, counts = _check.real_operand(energies, "energies"), structure.cardinalities.tolist()
+        if names is not None and len(set(names)) != len(counts):
+            raise ValueError(f"names: expected {len(counts)} different ones, got {len(set(names))}")
+        first = cls(counts if names is None else dict(zip(names, counts, strict=True)), dtype=values.dtype)
+        size = int(_factors.energy_starts(structure)[-1])
+        part = FactorPart(structure.kinds, np.diff(structure.scope_starts), structure.scope_variables, values)
+        first._parts = [part._replace(energies=np.zeros(size, values.dtype))]
+        first._n_factors, first.constant = len(structure.kinds), _check.real_number(constant, "constant")
+        return first.with_energies(values)
+
     def _start(self, variables: Variables, constant: float) -> None:
         self._variables, self.constant = variables, constant
         self._parts: list[FactorPart] = []

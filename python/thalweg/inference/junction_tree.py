@@ -124,14 +124,53 @@ def junction_tree(
     problem = problem_of(graph, energies, unary)
     refuse_batch(problem, "a junction tree")
     beta = _check.inverse_temperature(beta, "beta")
-    limit = _check.whole_number(max_bytes, "max_bytes", minimum=1, maximum=2**62)
-    cliques = _affordable(problem.structure, limit)
-    tree = _Tree(problem, cliques, beta)
-    tree.collect()
-    if tree.free_energy == np.inf:
-        raise ValueError("all configurations are forbidden: every one has the energy +inf")
+    tree = JunctionTree(problem.structure, max_bytes).collected(problem, beta)
     tree.distribute()
     return _beliefs(problem, tree, statistics)
+
+
+class JunctionTree:
+    """The cliques of a structure, for graphs that differ in their energies alone; see `junction_tree`.
+
+    Parameters
+    ----------
+    graph : FactorGraph or FactorStructure
+    max_bytes : int, default=2**30
+        ValueError where the tables need more memory than this.
+    """
+
+    def __init__(self, graph: Any, max_bytes: int = MAX_BYTES) -> None:
+        limit = _check.whole_number(max_bytes, "max_bytes", minimum=1, maximum=2**62)
+        self._cliques = _affordable(_structure_of(graph), limit)
+
+    def infer(
+        self, graph: FactorEnergy, unary: Any = None, *, beta: float = 1.0, statistics: bool = False
+    ) -> GraphBeliefs:
+        """As `junction_tree`, for a graph of this structure."""
+        problem = problem_of(graph, None, unary)
+        refuse_batch(problem, "a junction tree")
+        tree = self.collected(problem, _check.inverse_temperature(beta, "beta"))
+        tree.distribute()
+        return _beliefs(problem, tree, statistics)
+
+    def sample(
+        self, graph: FactorEnergy, uniform: NDArray[np.float64], unary: Any = None, *, beta: float = 1.0
+    ) -> Integers:
+        """Independent configurations (n, n_variables) from exp(-beta E), exactly.
+
+        Takes uniform numbers (n, n_variables) from [0, 1); `beta` is finite.
+        """
+        problem = problem_of(graph, None, unary)
+        refuse_batch(problem, "a junction tree")
+        return self.collected(problem, _check.real_number(beta, "beta", above=0.0)).draw(uniform)
+
+    def collected(self, problem: GraphProblem, beta: float) -> _Tree:
+        """Tables with all messages to the roots; ValueError where all configurations are forbidden."""
+        tree = _Tree(problem, self._cliques, beta)
+        tree.collect()
+        if tree.free_energy == np.inf:
+            raise ValueError("all configurations are forbidden: every one has the energy +inf")
+        return tree
 
 
 def _structure_of(graph: Any) -> FactorStructure:
@@ -237,6 +276,25 @@ class _Tree:
             rest = self.tables[place][chosen]
             free = [v for v in members if v not in separator]
             states[free] = np.unravel_index(int(np.argmin(rest)), rest.shape)
+        return states
+
+    def draw(self, uniform: Table) -> Integers:
+        """Configurations by inverting distributions, from the roots down: after `collect` alone."""
+        states = np.zeros((len(uniform), len(self.cardinalities)), np.int64)
+        for place in reversed(range(len(self.tables))):
+            members, separator = self._members(place), self.cliques.separators[place]
+            free = tuple(v for v in members if v not in separator)
+            order = [members.index(v) for v in separator + free]
+            table = self.tables[place].transpose(order).reshape(-1, math.prod(self._shape(free)))
+            given = np.zeros(len(states), np.int64)
+            for v in separator:
+                given = given * int(self.cardinalities[v]) + states[:, v]
+            drawn = np.empty(len(states), np.int64)
+            for row in np.unique(given):
+                is_row = given == row
+                total = np.exp(-self.beta * (table[row] - table[row].min())).cumsum()
+                drawn[is_row] = np.searchsorted(total, uniform[is_row, place] * total[-1], side="right")
+            states[:, free] = np.stack(np.unravel_index(drawn, self._shape(free)), axis=1)
         return states
 
     def distribute(self) -> None:

@@ -9,6 +9,7 @@ from .dictionary_learning import DictionaryLearning
 from .energy_classifier import EnergyClassifier
 from .energy_matcher import EnergyMatcher
 from .energy_regressor import EnergyRegressor
+from .factor_graph_model import FactorGraphModel
 from .gaussian_bernoulli_rbm import GaussianBernoulliRBM
 from .grid_crf import GridCRF
 from .mini_batch_dictionary_learning import MiniBatchDictionaryLearning
@@ -24,6 +25,7 @@ __all__ = [
     "EnergyClassifier",
     "EnergyMatcher",
     "EnergyRegressor",
+    "FactorGraphModel",
     "GaussianBernoulliRBM",
     "GridCRF",
     "MiniBatchDictionaryLearning",
