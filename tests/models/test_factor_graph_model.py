@@ -421,6 +421,24 @@ def test_the_way_of_inference_is_said() -> None:
         FactorGraphModel(graph, inference="flooding", inference_max_iter=1, max_iter=1, tol=1e9).fit(Y)
 
 
+def test_a_poor_approximation_is_warned_of() -> None:
+    """Strong couplings: messages rest where both states are alike, and Bethe's sum misses the rest."""
+    graph = FactorGraph([2] * 16)
+    numbers = np.arange(16).reshape(4, 4)
+    graph.add_potts(np.stack([numbers[:, :-1].ravel(), numbers[:, 1:].ravel()], axis=1), 3.0)
+    graph.add_potts(np.stack([numbers[:-1].ravel(), numbers[1:].ravel()], axis=1), 3.0)
+    Y = np.zeros((2, 16), int)
+    poor = FactorGraphModel(graph, inference="flooding", max_iter=0).fit(Y)
+    with pytest.warns(UserWarning, match="poor approximation"):
+        assert poor.predict_proba(Y)[0] > 1
+    exact = FactorGraphModel(graph, max_iter=0).fit(Y)
+    np.testing.assert_allclose(exact.predict_proba(Y), 0.5, atol=0.02)
+    # the gradient is there all the same: neighbours that never differ make it dearer to differ
+    learnt = FactorGraphModel(graph, inference="flooding", max_iter=1, tol=1e9).fit(Y)
+    answers = FactorAnswers(learnt.graph_, inference_on(graph, "flooding"), Y, None, 1.0)
+    assert (answers.loss_and_gradient(NegativeLogLikelihoodLoss(1.0))[2] < 0).all()
+
+
 def test_learning_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, groups = ring(5, 0.5, 0.3)
     Y = samples(graph, 50, 3)

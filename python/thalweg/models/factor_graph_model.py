@@ -19,7 +19,7 @@ from ..energies import FactorGraph
 from ..inference.free_energy import free_energy
 from ..inference.junction_tree import JunctionTree
 from ._crf import ConditionalRandomField
-from ._energy_learning import EnergyLearner, _blocks, loss_name, require_no_collapse
+from ._energy_learning import EnergyLearner, loss_name, require_no_collapse
 from ._factor_answers import FactorAnswers
 from ._factor_inference import WAYS, GraphInference, States
 from ._factor_parameters import FactorParameters
@@ -57,9 +57,10 @@ class FactorGraphModel(EnergyLearner):
         What is learnt: a boolean of every number, or labels or names of `groups`. None stands for all.
     inference : {"auto", "tree", "junction_tree", "flooding", "residual"}, default="auto"
         Of minima and of sums over configurations. "tree": two passes, exact, for forests. "junction_tree":
-        exact. "flooding" and "residual": loopy belief propagation with that schedule; sums are Bethe's
-        approximation, minima are not certain. "auto": the first of "tree", "junction_tree" and "flooding"
-        that structure and `max_bytes` allow.
+        exact, one tree after the other for samples whose contexts or observations differ. "flooding" and
+        "residual": loopy belief propagation with that schedule; sums are Bethe's approximation, minima are
+        not certain. "auto": the first of "tree", "junction_tree" and "flooding" that structure and
+        `max_bytes` allow.
     max_bytes : int, default=2**22
         Of the tables of a junction tree.
     damping : float, default=0.5
@@ -269,7 +270,9 @@ allow_collapse, random_state, callback :
         self, right: NDArray[np.int64], context: FloatArray | None, inference: GraphInference
     ) -> None:
         """ValueError where what was observed has the energy +inf, which learning never changes."""
-        for rows in _blocks(len(right), self._block_rows()):
+        step = self._block_rows()
+        for first in range(0, len(right), step):
+            rows = np.arange(first, min(first + step, len(right)))
             own = None if context is None else context[rows]
             try:
                 energy = FactorAnswers(self.graph_, inference, right[rows], own, inf).energy()
