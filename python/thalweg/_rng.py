@@ -5,9 +5,12 @@ Whoever draws (models, preprocessing) names a stream; batches, threads and resta
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg._base import Draws
 from thalweg._native import cpu as _cpu
 
 # Streams in use. A new user of random numbers takes the next number.
@@ -31,6 +34,12 @@ STREAM_CROPS = 21
 STREAM_RESTARTS = 22
 STREAM_LANGEVIN = 23
 STREAM_STATES = 24
+STREAM_DENOISING = 25
+STREAM_SLICES = 26
+STREAM_CONDITIONAL_NOISE = 27
+STREAM_DATA_LATENTS = 28
+STREAM_NOISE_LATENTS = 29
+STREAM_DENSITY_CHAINS = 30
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
@@ -58,6 +67,14 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
     out = np.empty(size)
     _cpu.standard_normals(out, seed & (2**64 - 1), stream, row, step)
     return out
+
+
+def normal_rows(draws: Draws, n: int, width: int, dtype: Any) -> NDArray[Any]:
+    """Standard normals (n, width): row r is the sequence of row `draws.first_row` + r."""
+    made = np.empty((n, width), dtype)
+    for r in range(n):
+        made[r] = normals(draws.seed, draws.stream, draws.step, width, draws.first_row + r)
+    return made
 
 
 def permutation(seed: int, stream: int, step: int, n: int, row: int = 0) -> NDArray[np.int64]:
