@@ -47,7 +47,7 @@ def log_noise_density(
 def noise_rows(
     noise: NoiseDistribution, n: int, draws: Draws, dtype: Any
 ) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Samples, and their log densities: by `sample_with_log_density`, which is cheaper, where there is one."""
+    """Samples and their log densities; by `sample_with_log_density`, which is cheaper, where there is one."""
     both = getattr(noise, "sample_with_log_density", None)
     if both is not None:
         X, log_density = both(n, draws, dtype)
