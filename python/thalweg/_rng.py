@@ -69,7 +69,7 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
 
 
 def normal_rows(
-    seed: int, stream: int, step: int, shape: tuple[int, int], dtype: Any, first_row: int = 0
+    seed: int, stream: int, step: int, shape: tuple[int, int], dtype: Any, *, first_row: int = 0
 ) -> NDArray[Any]:
     """Standard normals of this shape: row r is the sequence of row `first_row` + r."""
     made = np.empty(shape, dtype)
