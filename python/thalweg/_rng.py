@@ -5,6 +5,8 @@ Whoever draws (models, preprocessing) names a stream; batches, threads and resta
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,12 @@ STREAM_CROPS = 21
 STREAM_RESTARTS = 22
 STREAM_LANGEVIN = 23
 STREAM_STATES = 24
+STREAM_DENOISING = 25
+STREAM_SLICES = 26
+STREAM_CONDITIONAL_NOISE = 27
+STREAM_DATA_LATENTS = 28
+STREAM_NOISE_LATENTS = 29
+STREAM_DENSITY_CHAINS = 30  # momenta; the next one belongs to their tests, the one after to pilot runs
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
@@ -57,6 +65,31 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
     """`size` standard normals."""
     out = np.empty(size)
     _cpu.standard_normals(out, seed & (2**64 - 1), stream, row, step)
+    return out
+
+
+def normal_rows(
+    seed: int,
+    stream: int,
+    step: int,
+    shape: tuple[int, int],
+    dtype: Any = np.float64,
+    first_row: int = 0,
+    n_jobs: int = 0,
+) -> NDArray[Any]:
+    """Standard normals (n, d) in float32 or float64: row r is the sequence of row `first_row` + r.
+
+    `n_jobs` is a number of threads as `_check.thread_number` gives it.
+    """
+    out = np.empty(shape, dtype)
+    _cpu.normal_rows(out, seed & (2**64 - 1), stream, first_row, step & (2**32 - 1), n_jobs)
+    return out
+
+
+def uniform_rows(seed: int, stream: int, step: int, n: int, first_row: int = 0) -> NDArray[np.float64]:
+    """The first uniform in [0, 1) of the sequence of each row, from `first_row` on, shape (n,)."""
+    out = np.empty(n)
+    _cpu.uniform_rows(out, seed & (2**64 - 1), stream, first_row, step & (2**32 - 1))
     return out
 
 
