@@ -157,9 +157,8 @@ double DeepDensity<T>::pull(const DensityTape<T>& tape, MatrixView<const T> X, c
     const bool is_first = i == 0;
     const MatrixView<const T> left(pulls.data[i].data(), X.rows, layer.n_out + (is_first ? 1 : 0),
                                    pulls.strides[i]);
-    const auto inputs = is_first ? X
-                                 : MatrixView<const T>(tape.outputs[i - 1].data(), X.rows, layer.n_in,
-                                                       layer.in_stride);
+    const auto inputs =
+        is_first ? X : MatrixView<const T>(tape.outputs[i - 1].data(), X.rows, layer.n_in, layer.in_stride);
     const auto out = i + 1 == layers.size() ? gradient.top_weights : gradient.layers[i].weights;
     weight_gradient<T>(left, inputs, (task - starts[i]) * cpu::column_panel<T>, out, gradient.visible_bias,
                        scratch[static_cast<std::size_t>(worker)]);
