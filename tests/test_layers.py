@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_factors": _LEAVES,
     "_blas": set(),
     "_native": {"_isa"},
-    "_rng": {"_native", *_LEAVES},
+    "_rng": {"_native"},
     "ops": _KERNEL_USERS,
     "energies": {"ops", *_KERNEL_USERS},
     "inference": {"ops", *_KERNEL_USERS},

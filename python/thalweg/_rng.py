@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg._base import Draws
 from thalweg._native import cpu as _cpu
 
 # Streams in use. A new user of random numbers takes the next number.
@@ -69,11 +68,13 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
     return out
 
 
-def normal_rows(draws: Draws, n: int, width: int, dtype: Any) -> NDArray[Any]:
-    """Standard normals (n, width): row r is the sequence of row `draws.first_row` + r."""
-    made = np.empty((n, width), dtype)
-    for r in range(n):
-        made[r] = normals(draws.seed, draws.stream, draws.step, width, draws.first_row + r)
+def normal_rows(
+    seed: int, stream: int, step: int, shape: tuple[int, int], dtype: Any, first_row: int = 0
+) -> NDArray[Any]:
+    """Standard normals of this shape: row r is the sequence of row `first_row` + r."""
+    made = np.empty(shape, dtype)
+    for r in range(shape[0]):
+        made[r] = normals(seed, stream, step, shape[1], first_row + r)
     return made
 
 

@@ -319,7 +319,7 @@ class DeepEnergy:
         )
         return made
 
-    def hidden_probabilities(self, X: Any) -> FloatArray:
+    def top_probabilities(self, X: Any) -> FloatArray:
         """sigmoid(w_k' g(x) + c_k) of every unit on top.
 
         Parameters

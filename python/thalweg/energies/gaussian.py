@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._base import Parameters
 from .._blas import one_blas_thread
-from .._check import FloatArray, float_array, real_operand
+from .._check import FloatArray, float_array, real_number, real_operand, whole_number
 from ._density_rows import directions_of_rows, tape_of, weights_of_rows
-from ._layers import matched
+from ._layers import float_dtype, matched
 from ._precision import PrecisionStructure, precision_structure
 from .deep import SMOOTH_ABILITIES
 
@@ -111,6 +112,60 @@ class GaussianEnergy:
                 f"precision: expected {self.structure.n_entries} free entries, got shape {free.shape}"
             )
         self.parameters: Parameters = {"mean": mu, "precision": free}
+
+    @classmethod
+    def diagonal(
+        cls,
+        n_features: int,
+        structure: str = "full",
+        *,
+        image_shape: tuple[int, int] | None = None,
+        radius: float | None = None,
+        variance: float = 1.0,
+        dtype: Any = np.float64,
+    ) -> GaussianEnergy:
+        """The energy of mean zero and covariance `variance` times the identity.
+
+        Parameters
+        ----------
+        n_features : int
+        structure, image_shape, radius
+            As of the class.
+        variance : float, default=1.0
+            > 0.
+        dtype : {float32, float64}, default=float64
+
+        Returns
+        -------
+        GaussianEnergy
+
+        Examples
+        --------
+        >>> from thalweg.energies import GaussianEnergy
+        >>> energy = GaussianEnergy.diagonal(4, "toeplitz", image_shape=(2, 2), radius=1, variance=0.5)
+        >>> energy.parameters["precision"]
+        array([2., 0., 0., 0., 0.])
+        """
+        size, made_of = whole_number(n_features, "n_features", minimum=1), float_dtype(dtype)
+        shape = precision_structure(structure, size, image_shape, radius)
+        entries = np.zeros(shape.n_entries, made_of)
+        entries[shape.entries[shape.rows == shape.columns]] = 1 / real_number(variance, "variance", above=0.0)
+        return cls(np.zeros(size, made_of), entries, structure, image_shape=image_shape, radius=radius)
+
+    @property
+    def pattern(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Where the free entries stand: `precision_matrix()[rows[i], columns[i]]` is entry `entries[i]`.
+
+        Returns
+        -------
+        rows, columns, entries : ndarray of int64
+            Both triangles; all other elements are zero.
+        """
+        s, off = self.structure, self.structure.rows != self.structure.columns
+        rows = np.concatenate([s.rows, s.columns[off]])
+        columns = np.concatenate([s.columns, s.rows[off]])
+        entries = np.concatenate([s.entries, s.entries[off]])
+        return rows.astype(np.int64), columns.astype(np.int64), entries.astype(np.int64)
 
     def with_parameters(self, parameters: Parameters) -> GaussianEnergy:
         """The same structure with other parameters.
