@@ -225,6 +225,22 @@ def test_conditional_noise_contrastive_estimation_by_its_definition() -> None:
     assert_allclose(found, 2 * total / 15)
 
 
+def test_any_noise_will_do() -> None:
+    class Bare:
+        def sample(self, n: int, draws: Draws, dtype: Any) -> Any:
+            return noise().sample(n, draws, dtype)
+
+        def log_density(self, X: Any) -> Any:
+            return noise().log_density(X)
+
+    energy, own = ENERGIES["deep"], {"log_normalizer": np.ones(1)}
+    values = [
+        DensityNoiseContrastiveEstimation(n, 2).value_and_gradient(energy, own, rows(), DRAWS)[0]
+        for n in (Bare(), noise())
+    ]
+    assert_allclose(*values)
+
+
 def test_noise_of_no_density_says_where() -> None:
     class Box:
         def sample(self, n: int, draws: Draws, dtype: Any) -> Any:
@@ -283,7 +299,8 @@ def test_gaussian_noise_is_the_normal_distribution(diagonal: bool, dtype: Any) -
     assert_allclose(
         made.log_density(X[:9]), stats.multivariate_normal(made.mean, full).logpdf(X[:9]), rtol=1e-6
     )
-    again = made.sample(100, Draws(0, 5, 50), dtype)
+    again, log_density = made.sample_with_log_density(100, Draws(0, 5, 50), dtype)
+    assert_allclose(log_density, made.log_density(again), rtol=1e-5)
     assert_allclose(again, X[50:150], rtol=1e-5)
 
 
