@@ -54,14 +54,14 @@ def scores(model: DensityModel, rows: Monitored) -> dict[str, dict[str, NDArray[
 
 def point(model: DensityModel, rows: Monitored, epoch: float) -> Point:
     """How the model is doing on these rows."""
-    total, count = model.run["objective"]
+    curve = model.learner.loss_curve_
     found = scores(model, rows)
     means = {name: float(values.mean()) for name, values in found["log_p"].items()}
     areas = [auc(found[kind][rows.natural], found[kind][GAUSSIAN]) for kind in ("log_p", "log_ratio")]
     return Point(
         model.learner.n_steps_,
         epoch,
-        total / count if count else np.nan,
+        float(curve[-1]) if len(curve) else np.nan,
         means[LEARNT],
         means.get(HELD_OUT, np.nan),
         means[GAUSSIAN],

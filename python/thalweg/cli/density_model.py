@@ -25,7 +25,7 @@ class Point(NamedTuple):
 
     step: int
     epoch: float
-    objective: float  # mean over the batches since the last point
+    objective: float  # mean over the batches of the last epoch that was completed
     log_p: float  # of patches learnt from, unnormalised
     log_p_held_out: float
     log_p_gaussian: float  # of samples of the Gaussian

@@ -21,7 +21,7 @@ def auc(typical: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def summary(scores: NDArray[Any], first: NDArray[Any] | None) -> dict[str, float | None]:
-    """Mean and standard deviation, and the AUC of telling them from the first set's (None: they are these)."""
+    """Mean and standard deviation, and the AUC of telling them from those of the first set (None: these)."""
     return {
         "mean": float(scores.mean()),
         "std": float(scores.std()),
@@ -47,10 +47,5 @@ def table(header: list[str], lines: list[list[str]]) -> str:
     """Columns under their heads, the first to the left and all others to the right."""
     rows = [header, *lines]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    aligned = (
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in aligned)
+    aligned = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

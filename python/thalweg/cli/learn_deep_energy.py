@@ -77,7 +77,6 @@ class _DeepEnergy(Job[DensityModel, Rows]):
             "builds": [],
             "finished": False,
             "seconds": 0.0,
-            "objective": [0.0, 0],  # sum over the batches since the last point, and their number
         }
         return DensityModel(DEEP_ENERGY, learner, (options["patch_size"],) * 2, run)
 
@@ -113,15 +112,11 @@ class _Recorder(Recorder[DensityModel]):
         self._in_epoch = steps_per_epoch(data.learnt, model.run["options"])
 
     def note(self, state: dict[str, Any], seconds: float) -> None:
-        run = self.model.run
-        run["seconds"] = seconds
-        total, count = run["objective"]
-        run["objective"] = [total + float(state["loss"]), count + 1]
+        self.model.run["seconds"] = seconds
         step = state["i"] + 1
         if step > 1 and step % self._in_epoch:
             return
         point = density_metrics.point(self.model, self._rows, step / self._in_epoch)
-        run["objective"] = [0.0, 0]
         self.model.history.append(point)
         self.bar.set_postfix_str(_in_words(point), refresh=False)
 

@@ -1,4 +1,4 @@
-"""`thalweg modes`: climbs log p of a deep energy from samples of the fitted Gaussian, and draws where it ends."""
+"""`thalweg modes`: climbs log p of a deep energy from samples of the fitted Gaussian, and draws the modes."""
 
 from __future__ import annotations
 

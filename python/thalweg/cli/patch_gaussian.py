@@ -1,4 +1,4 @@
-"""The Gaussian that is fitted to patches before a deep energy is: it whitens them, and is what they differ from."""
+"""The Gaussian that is fitted to patches before a deep energy is: it whitens them, and is compared with."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def gaussian_from(state: dict[str, Any] | None) -> PatchGaussian | None:
 def fit_gaussian(
     pixels: NDArray[Any], shape: tuple[int, int], structure: str, radius: int, eps: float
 ) -> PatchGaussian:
-    """The Gaussian of rows of pixels; `eps` mean eigenvalues are added to the covariance that it is fitted to.
+    """The Gaussian of rows of pixels, to whose covariance `eps` mean eigenvalues are added.
 
     Warns where there are fewer rows than pixels, for then the covariance is always regularised.
     """
@@ -105,9 +105,7 @@ def fit_gaussian(
             stacklevel=2,
         )
         eps = _EPS_OF_FEW
-    fitted = ConstrainedGaussian(
-        structure=structure, image_shape=shape, radius=radius, estimator="score_matching"
-    )
+    fitted = ConstrainedGaussian(structure=structure, image_shape=shape, radius=radius)
     with one_blas_thread:
         fitted.fit(_regularised(pixels, eps))
     return PatchGaussian(
@@ -138,7 +136,7 @@ def _regularised(pixels: NDArray[Any], eps: float) -> NDArray[np.float64]:
 def _mapped(
     rows: NDArray[Any], prepared: Callable[[NDArray[Any]], NDArray[Any]], matrix: NDArray[np.float64]
 ) -> NDArray[Any]:
-    """Rows, prepared, times a matrix in their dtype; the bits do not depend on the number of BLAS's threads."""
+    """Rows, prepared, times a matrix in their dtype; the bits do not depend on BLAS's threads."""
     result = np.empty_like(rows)
     factor = matrix.astype(rows.dtype)
     with one_blas_thread:

@@ -81,7 +81,7 @@ def _tiles(report: Report) -> str:
     tiles = [
         (
             f"{areas['log_ratio']:.3f}",
-            f"AUC, {report.rows.natural} against the Gaussian's samples, by log-ratio",
+            f"AUC, {report.rows.natural} against the Gaussian, by log-ratio",
         ),
         (f"{areas['log_p']:.3f}", "the same by log p"),
         (f"{areas['log_p_gaussian']:.3f}", "the same by the Gaussian alone"),
@@ -167,9 +167,7 @@ def _over_the_epochs(metrics: dict[str, Any]) -> str:
         ({"by log p": columns["auc"], "by log-ratio": columns["auc_ratio"]}, "AUC against the Gaussian"),
         (means, "log p, unnormalised"),
     ]
-    words = (
-        "The objective is the mean over the epoch's batches, the others are of the same patches every time."
-    )
+    words = "The objective is a mean over the epoch's batches; the others are of the same patches every time."
     drawn = [_curves(curves, columns["epoch"], label) for curves, label in figures]
     return page.section("Over the epochs", words, "".join(drawn))
 

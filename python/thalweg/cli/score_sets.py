@@ -87,9 +87,7 @@ def _of_digits(path: str, shape: tuple[int, int], n: int, seed: int) -> NDArray[
     digits = digits[np.random.default_rng(seed).permutation(len(digits))[:n]]
     if shape == (28, 28):
         return digits.reshape(len(digits), -1)
-    patches: NDArray[Any] = extract_patches(list(digits), shape, max_patches=len(digits), random_state=seed)[
-        0
-    ]
+    patches, _ = extract_patches(list(digits), shape, max_patches=len(digits), random_state=seed)
     return patches
 
 
@@ -114,7 +112,8 @@ def _of_pictures(
         used.append(file)
     if not drawn:
         raise ValueError(
-            f"{name}: no picture of {path} can be read and is as large as a patch, {shape[0]} x {shape[1]} pixels"
+            f"{name}: no picture of {path} can be read and is as large as a patch, "
+            f"{shape[0]} x {shape[1]} pixels"
         )
     return np.concatenate(drawn), used
 

@@ -30,7 +30,7 @@ _KINDS = (BernoulliRBM, GaussianBernoulliRBM, ConstrainedGaussian, DeepEnergyMod
 
 @dataclass
 class ScoredModel:
-    """A learner over gray patches of this shape; `gaussian` is the one that was fitted in training, if any."""
+    """A learner over gray patches of this shape; `gaussian` is the one fitted in training, if any."""
 
     name: str
     learner: Any
@@ -46,7 +46,7 @@ class ScoredModel:
         return type(self.learner).__name__
 
     def scores(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        """By what is scored: log p without its normaliser; where there is a Gaussian, its own, and the ratio."""
+        """By what is scored: log p without its normaliser; with a Gaussian also its own, and the ratio."""
         pixels = pixels.astype(self.dtype, copy=False)
         found = {"log_p": _in_blocks(lambda block: -self.learner.free_energy(self.rows(block)), pixels)}
         if self.gaussian is not None:
@@ -120,9 +120,8 @@ def _of_estimator(name: str, file: Path, learner: Any) -> ScoredModel:
     if isinstance(learner, ConstrainedGaussian):
         mean, precision = (np.asarray(a, np.float64) for a in (learner.mean_, learner.precision_))
         gaussian = PatchGaussian(mean, precision, str(learner.structure))
-    return ScoredModel(
-        name, learner, (int(shape[0]), int(shape[1])), lambda pixels: pixels, "float64", gaussian
-    )
+    height, width = map(int, shape)
+    return ScoredModel(name, learner, (height, width), lambda pixels: pixels, "float64", gaussian)
 
 
 def _of_centred(whitening: Whitening) -> PatchGaussian:
