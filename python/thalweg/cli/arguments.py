@@ -276,7 +276,7 @@ def _add_score(commands: Any) -> None:
         nargs="+",
         metavar="RUN | NAME=PATH | gaussian",
         help="folders of runs of `thalweg learn deep-energy`, rbm or gaussian-rbm, or model files; and sets: "
-        f"{_IMAGES}, or a folder with MNIST's files, under a name; or samples of the Gaussian that was fitted",
+        f"{_IMAGES}, or a folder with MNIST's files, under a name; or samples of the fitted Gaussian",
     )
     p.add_argument("--out", default="scores", help="folder for the results (default: scores)")
     p.add_argument(
