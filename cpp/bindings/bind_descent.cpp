@@ -44,7 +44,29 @@ bool step(const Array<T>& parameter, const std::optional<Array<T>>& velocity, co
 }
 
 template <class T>
+bool adam(const Array<T>& parameter, const Array<T>& mean, const Array<T>& square, const Array<T>& gradient,
+          T rate, T first_decay, T second_decay, T epsilon, Index step_number, Array<T>& next,
+          Array<T>& next_mean, Array<T>& next_square, int n_jobs) {
+  require(step_number >= 1, "step: expected an integer >= 1, got ", step_number);
+  const auto x = like(parameter, parameter, "parameter");
+  const auto m = like(mean, parameter, "mean");
+  const auto s = like(square, parameter, "square");
+  const auto g = like(gradient, parameter, "gradient");
+  const auto to = mutable_like(next, parameter, "next");
+  const auto to_mean = mutable_like(next_mean, parameter, "next_mean");
+  const auto to_square = mutable_like(next_square, parameter, "next_square");
+  const AdamRates<T> rates{rate, first_decay, second_decay, epsilon, step_number};
+  const py::gil_scoped_release release;
+  return adam_step<T>(x, m, s, g, rates, to, to_mean, to_square, n_jobs);
+}
+
+template <class T>
 void bind(py::module_& m) {
+  m.def("adam_step", &adam<T>, py::arg("parameter").noconvert(), py::arg("mean").noconvert(),
+        py::arg("square").noconvert(), py::arg("gradient").noconvert(), py::arg("rate"),
+        py::arg("first_decay"), py::arg("second_decay"), py::arg("epsilon"), py::arg("step"),
+        py::arg("next").noconvert(), py::arg("next_mean").noconvert(), py::arg("next_square").noconvert(),
+        py::arg("n_jobs"));
   m.def("momentum_step", &step<T>, py::arg("parameter").noconvert(), py::arg("velocity").noconvert(),
         py::arg("gradient").noconvert(), py::arg("rate"), py::arg("momentum"), py::arg("decay"),
         py::arg("next").noconvert(), py::arg("next_velocity").noconvert(), py::arg("n_jobs"));

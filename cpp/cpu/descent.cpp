@@ -1,7 +1,9 @@
 #include "kernels/descent.hpp"
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 
 #include "core/parallel.hpp"
@@ -28,7 +30,57 @@ bool step_row(const T* x, const T* v, const T* g, T rate, T momentum, T decay, T
   return is_finite;
 }
 
+template <class T>
+struct AdamFactors {
+  T length;  // rate / (1 - b1^step)
+  T scale;   // 1 / (1 - b2^step)
+};
+
+template <class T>
+AdamFactors<T> factors_of(const AdamRates<T>& rates) {
+  const double step = static_cast<double>(rates.step);
+  const double first = 1 - std::pow(static_cast<double>(rates.first_decay), step);
+  const double second = 1 - std::pow(static_cast<double>(rates.second_decay), step);
+  return {static_cast<T>(static_cast<double>(rates.rate) / first), static_cast<T>(1 / second)};
+}
+
+template <class T>
+using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
+template <class T>
+using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+
+template <class T>
+bool adam_row(ConstRow<T> x, ConstRow<T> mean, ConstRow<T> square, ConstRow<T> g, const AdamRates<T>& rates,
+              const AdamFactors<T>& factors, Row<T> next, Row<T> next_mean, Row<T> next_square) {
+  next_mean = rates.first_decay * mean + (1 - rates.first_decay) * g;
+  next_square = rates.second_decay * square + (1 - rates.second_decay) * g.square();
+  next = x - factors.length * next_mean / ((factors.scale * next_square).sqrt() + rates.epsilon);
+  // A square that overflows would stop the element for ever without a word.
+  return next.isFinite().all() && next_square.isFinite().all();
+}
+
 }  // namespace
+
+template <class T>
+bool adam_step(MatrixView<const T> parameter, MatrixView<const T> mean, MatrixView<const T> square,
+               MatrixView<const T> gradient, const AdamRates<T>& rates, MatrixView<T> next,
+               MatrixView<T> next_mean, MatrixView<T> next_square, int n_jobs) {
+  const AdamFactors<T> factors = factors_of(rates);
+  const Index cols = parameter.cols;
+  const Index block = std::max<Index>(1, block_elements / std::max<Index>(1, cols));
+  std::atomic<bool> is_finite{true};
+  parallel_for(block_count(parameter.rows, block), jobs_for(16 * parameter.rows * cols, n_jobs),
+               [&](Index b, int) {
+                 bool ok = true;
+                 for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
+                   ok &= adam_row<T>({parameter.row(r), cols}, {mean.row(r), cols}, {square.row(r), cols},
+                                     {gradient.row(r), cols}, rates, factors, {next.row(r), cols},
+                                     {next_mean.row(r), cols}, {next_square.row(r), cols});
+                 }
+                 if (!ok) is_finite.store(false);
+               });
+  return is_finite.load();
+}
 
 template <class T>
 bool momentum_step(MatrixView<const T> parameter, MatrixView<const T> velocity, MatrixView<const T> gradient,
@@ -53,5 +105,12 @@ template bool momentum_step(MatrixView<const float>, MatrixView<const float>, Ma
                             float, float, MatrixView<float>, MatrixView<float>, int);
 template bool momentum_step(MatrixView<const double>, MatrixView<const double>, MatrixView<const double>,
                             double, double, double, MatrixView<double>, MatrixView<double>, int);
+
+template bool adam_step(MatrixView<const float>, MatrixView<const float>, MatrixView<const float>,
+                        MatrixView<const float>, const AdamRates<float>&, MatrixView<float>,
+                        MatrixView<float>, MatrixView<float>, int);
+template bool adam_step(MatrixView<const double>, MatrixView<const double>, MatrixView<const double>,
+                        MatrixView<const double>, const AdamRates<double>&, MatrixView<double>,
+                        MatrixView<double>, MatrixView<double>, int);
 
 }  // namespace thalweg

@@ -20,4 +20,28 @@ template <class T>
 bool momentum_step(MatrixView<const T> parameter, MatrixView<const T> velocity, MatrixView<const T> gradient,
                    T rate, T momentum, T decay, MatrixView<T> next, MatrixView<T> next_velocity, int n_jobs);
 
+// Rates of `adam_step`. `step` counts from 1; decays of the averages lie in [0, 1).
+template <class T>
+struct AdamRates {
+  T rate;
+  T first_decay;
+  T second_decay;
+  T epsilon;
+  Index step;
+};
+
+// Gradient descent whose length is scaled element by element:
+//
+//   mean' = b1 mean + (1 - b1) gradient,  square' = b2 square + (1 - b2) gradient^2
+//   parameter' = parameter - rate (mean' / (1 - b1^step)) / (sqrt(square' / (1 - b2^step)) + epsilon)
+//
+// over (rows, cols) views, the results in the `next` ones, which may be the very arrays that are read.
+// Returns whether every new number is finite.
+//
+// Source: D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
+template <class T>
+bool adam_step(MatrixView<const T> parameter, MatrixView<const T> mean, MatrixView<const T> square,
+               MatrixView<const T> gradient, const AdamRates<T>& rates, MatrixView<T> next,
+               MatrixView<T> next_mean, MatrixView<T> next_square, int n_jobs);
+
 }  // namespace thalweg

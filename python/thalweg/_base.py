@@ -408,3 +408,99 @@ class PairEnergy(Protocol):
     def with_parameters(self, parameters: Parameters) -> PairEnergy:
         """The same architecture with these arrays, which are not copied."""
         ...
+
+
+@runtime_checkable
+class DensityEnergy(Protocol):
+    """An unnormalised density exp(-E(x; W)) of real rows x.
+
+    Which of the abilities below an energy has, `offers` says by name: "value" (`value`, `pullback`), "score"
+    (`score_function`), "pull_score" (`score`, `pull_score`), "curvature" (`curvature`, `pull_curvature`) and
+    "score_matching". Where one is missing its methods raise ValueError.
+    """
+
+    @property
+    def parameters(self) -> Parameters:
+        """W by name: the arrays themselves, float32 or float64, all of one dtype."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """The length of x."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Which of the abilities it has, by their names."""
+        ...
+
+    def with_parameters(self, parameters: Parameters) -> DensityEnergy:
+        """The same architecture with these arrays, which are not copied."""
+        ...
+
+    def value(self, X: FloatArray) -> tuple[FloatArray, Any]:
+        """E(x) of every row, (n,), in the dtype of `X` but summed in float64; and a tape for `pullback`."""
+        ...
+
+    def pullback(self, tape: Any, gradient: FloatArray) -> Parameters:
+        """The gradient of sum_n gradient_n E(x_n) in every parameter."""
+        ...
+
+    def score_function(self, X: FloatArray) -> FloatArray:
+        """psi(x) = -dE/dx = d log p / dx of every row, of the shape of `X`."""
+        ...
+
+    def score(self, X: FloatArray) -> tuple[FloatArray, Any]:
+        """psi, and a tape for `pull_score`."""
+        ...
+
+    def pull_score(self, tape: Any, V: FloatArray) -> Parameters:
+        """The gradient of sum_n v_n . psi(x_n) in every parameter, `V` (n, n_features) being constant."""
+        ...
+
+    def curvature(self, X: FloatArray, V: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+        """v' (d psi/dx) v of every row, (n,); psi, of the shape of `X`; and a tape for `pull_curvature`."""
+        ...
+
+    def pull_curvature(self, tape: Any, weight: FloatArray, of_score: FloatArray) -> Parameters:
+        """The gradient of sum_n weight_n v_n' (d psi/dx_n) v_n + of_score_n . psi(x_n) in every parameter."""
+        ...
+
+    def score_matching(self, X: FloatArray) -> tuple[FloatArray, Parameters]:
+        """1/2 ||psi||^2 + div psi of every row, (n,), and the gradient of their sum in every parameter."""
+        ...
+
+
+class DensityLoss(Protocol):
+    """A loss of an unnormalised density, the mean over the rows of a batch; it is to be made small."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The abilities of the energy that it uses; models refuse at the door where one is missing."""
+        ...
+
+    def first_parameters(self, energy: DensityEnergy, X: FloatArray) -> Parameters:
+        """What is learnt beside the energy's own parameters, as it is before the first step; {} mostly."""
+        ...
+
+    def value_and_gradient(
+        self, energy: DensityEnergy, own: Parameters, X: FloatArray, draws: Draws
+    ) -> tuple[float, Parameters, Parameters]:
+        """The loss, and its gradients in the energy's parameters and in `own`.
+
+        Of `draws` count `seed`, `step` (the number of the batch so far) and `first_row` (how many rows were
+        seen before); the loss names its streams itself.
+        """
+        ...
+
+
+class NoiseDistribution(Protocol):
+    """A normalised density that can be sampled and evaluated."""
+
+    def sample(self, n: int, draws: Draws, dtype: Any) -> FloatArray:
+        """Rows (n, n_features) of this dtype."""
+        ...
+
+    def log_density(self, X: FloatArray) -> NDArray[np.float64]:
+        """log p(x) of every row, (n,); -inf where the density is zero."""
+        ...

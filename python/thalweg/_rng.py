@@ -5,6 +5,8 @@ Whoever draws (models, preprocessing) names a stream; batches, threads and resta
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,12 @@ STREAM_CROPS = 21
 STREAM_RESTARTS = 22
 STREAM_LANGEVIN = 23
 STREAM_STATES = 24
+STREAM_DENOISING = 25
+STREAM_SLICES = 26
+STREAM_CONDITIONAL_NOISE = 27
+STREAM_DATA_LATENTS = 28
+STREAM_NOISE_LATENTS = 29
+STREAM_DENSITY_CHAINS = 30
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
@@ -58,6 +66,16 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
     out = np.empty(size)
     _cpu.standard_normals(out, seed & (2**64 - 1), stream, row, step)
     return out
+
+
+def normal_rows(
+    seed: int, stream: int, step: int, shape: tuple[int, int], dtype: Any, first_row: int = 0
+) -> NDArray[Any]:
+    """Standard normals of this shape: row r is the sequence of row `first_row` + r."""
+    made = np.empty(shape, dtype)
+    for r in range(shape[0]):
+        made[r] = normals(seed, stream, step, shape[1], first_row + r)
+    return made
 
 
 def permutation(seed: int, stream: int, step: int, n: int, row: int = 0) -> NDArray[np.int64]:

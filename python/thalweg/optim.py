@@ -343,6 +343,7 @@ def adam_step(
     *,
     decays: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
+    n_jobs: int | None = None,
 ) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
     """A step of gradient descent whose length is scaled element by element.
 
@@ -360,10 +361,13 @@ def adam_step(
         t, from 1.
     decays : tuple of float, default=(0.9, 0.999)
     epsilon : float, default=1e-8
+    n_jobs : int, default=None
+        Threads; the bits do not depend on their number.
 
     Returns
     -------
     parameter : ndarray
+        May not be finite where something given was not: it is for the caller to look.
     moments : tuple of ndarray
 
     References
@@ -378,12 +382,23 @@ def adam_step(
     >>> w.round(6)
     array([0.9, 1.1])
     """
-    first, second = (gradient.dtype.type(d) for d in decays)
-    mean = first * moments[0] + (1 - first) * gradient
-    square = second * moments[1] + (1 - second) * gradient * gradient
-    unbiased = mean * gradient.dtype.type(rate / (1 - decays[0] ** step))
-    scale = np.sqrt(square * gradient.dtype.type(1 / (1 - decays[1] ** step))) + gradient.dtype.type(epsilon)
-    return parameter - unbiased / scale, (mean, square)
+    # The kernel knows one or two dimensions; filters are rows of all their taps.
+    shape = parameter.shape if parameter.ndim <= 2 else (len(parameter), parameter[:1].size)
+    given = [np.ascontiguousarray(a).reshape(shape) for a in (parameter, *moments, gradient)]
+    after, mean, square = (np.empty_like(given[0]) for _ in range(3))
+    _cpu.adam_step(
+        *given,
+        rate,
+        *decays,
+        epsilon,
+        step,
+        next=after,
+        next_mean=mean,
+        next_square=square,
+        n_jobs=_check.thread_number(n_jobs),
+    )
+    made = [a.reshape(parameter.shape) for a in (after, mean, square)]
+    return made[0], (made[1], made[2])
 
 
 def minimise_lbfgs(

@@ -1,4 +1,4 @@
-"""The native momentum step against the reference: numbers, bits, finiteness, arguments."""
+"""The native steps of momentum and of Adam against the reference: numbers, bits, finiteness, arguments."""
 
 from __future__ import annotations
 
@@ -129,3 +129,74 @@ def test_arguments_that_do_not_fit_are_refused(dtype):
     for name in ("velocity", "next_velocity"):
         with pytest.raises(ValueError, match=r"^next_velocity: expected one where velocity is given"):
             cpu.momentum_step(**{**good, name: None}, **others)
+
+
+ADAM = {"rate": 0.1, "first_decay": 0.9, "second_decay": 0.999, "epsilon": 1e-8}
+
+
+def adam(arrays: list[Any], *, n_jobs: int = 1, in_place: bool = False, step: int = 3, **rates: float) -> Any:
+    """The next parameter, mean and square, and whether they are finite."""
+    made = [a if in_place else np.full_like(a, np.nan) for a in arrays[:3]]
+    is_finite = cpu.adam_step(
+        *arrays,
+        next=made[0],
+        next_mean=made[1],
+        next_square=made[2],
+        step=step,
+        n_jobs=n_jobs,
+        **{**ADAM, **rates},
+    )
+    return made, is_finite
+
+
+def adam_arrays(shape: Any, dtype: Any) -> list[Any]:
+    x, m, s, g = (numbers(shape, dtype, i) for i in range(4))
+    return [x, m, np.abs(s), g]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("step", [1, 3, 10_000])
+def test_adam_is_that_of_the_reference(shape, step, dtype):
+    arrays = adam_arrays(shape, dtype)
+    rounded = {name: float(np.dtype(dtype).type(r)) for name, r in ADAM.items()}
+    expected = reference.adam_step(*(a.astype(np.float64) for a in arrays), **rounded, step=step)
+    found, is_finite = adam(arrays, step=step)
+    assert is_finite
+    for a, e in zip(found, expected):
+        # Averages of which one was small cancel; what is left is at most as large as the terms were.
+        assert_allclose(a, e, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
+
+
+def test_bits_of_adam_do_not_depend_on_threads_or_on_place(dtype):
+    arrays = adam_arrays((8000, 77), dtype)
+    kept = [a.copy() for a in arrays]
+    expected, _ = adam(arrays)
+    for a, b in zip(arrays, kept):
+        assert_array_equal(a, b)
+    for a, b in zip(adam(arrays, n_jobs=2)[0], expected):
+        assert_array_equal(a, b)
+    for a, b in zip(adam(arrays, n_jobs=2, in_place=True)[0], expected):
+        assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_adam_tells_numbers_that_are_not_finite(bad, dtype):
+    for which in range(4):
+        arrays = adam_arrays((300, 77), dtype)
+        arrays[which].flat[-1] = bad
+        assert not adam(arrays, n_jobs=2)[1]
+    arrays = adam_arrays((300, 77), dtype)
+    arrays[3].flat[5] = np.finfo(dtype).max  # whose square is infinite
+    assert not adam(arrays)[1]
+
+
+def test_arguments_of_adam_that_do_not_fit_are_refused(dtype):
+    names = ("mean", "square", "gradient", "next", "next_mean", "next_square")
+    good = {name: np.zeros((3, 4), dtype) for name in ("parameter", *names)}
+    others = {**ADAM, "step": 1, "n_jobs": 1}
+    assert cpu.adam_step(**good, **others)
+    for name in names:
+        with pytest.raises(ValueError, match=rf"^{name}: expected shape \(3, 4\), got "):
+            cpu.adam_step(**{**good, name: np.zeros((4, 3), dtype)}, **others)
+    with pytest.raises(ValueError, match=r"^step: expected an integer >= 1, got 0"):
+        cpu.adam_step(**good, **{**others, "step": 0})

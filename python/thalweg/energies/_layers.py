@@ -17,11 +17,12 @@ ElementwiseFunction = Callable[[FloatArray, "int | None"], FloatArray]  # of an 
 
 
 class Activation(NamedTuple):
-    """s(u), s'(u) and s''(u); s'' is None where s' jumps."""
+    """s(u), s'(u), s''(u) and the third derivative; the last two are None where s' jumps."""
 
     value: ElementwiseFunction
     slope: ElementwiseFunction
     curvature: ElementwiseFunction | None
+    third: ElementwiseFunction | None
 
 
 def _sigmoid(u: FloatArray, n_jobs: int | None) -> FloatArray:
@@ -39,6 +40,11 @@ def _dd_sigmoid(u: FloatArray, n_jobs: int | None) -> FloatArray:
     made = _d_sigmoid(u, n_jobs)
     made *= np.tanh(-0.5 * u)
     return made
+
+
+def _ddd_sigmoid(u: FloatArray, n_jobs: int | None) -> FloatArray:
+    slope = _d_sigmoid(u, n_jobs)
+    return slope * (1 - 6 * slope)
 
 
 def _softplus(u: FloatArray, n_jobs: int | None) -> FloatArray:
@@ -60,12 +66,21 @@ def _dd_tanh(u: FloatArray, n_jobs: int | None) -> FloatArray:
     return made
 
 
+def _ddd_tanh(u: FloatArray, n_jobs: int | None) -> FloatArray:
+    slope = _d_tanh(u, n_jobs)
+    return slope * (4 - 6 * slope)
+
+
+def _zeros(u: FloatArray, _: int | None) -> FloatArray:
+    return np.zeros_like(u)
+
+
 ACTIVATIONS = {
-    "identity": Activation(lambda u, _: u, lambda u, _: np.ones_like(u), lambda u, _: np.zeros_like(u)),
-    "sigmoid": Activation(_sigmoid, _d_sigmoid, _dd_sigmoid),
-    "tanh": Activation(lambda u, _: np.tanh(u), _d_tanh, _dd_tanh),
-    "softplus": Activation(_softplus, _sigmoid, _d_sigmoid),
-    "relu": Activation(lambda u, _: np.maximum(u, 0), lambda u, _: (u > 0).astype(u.dtype), None),
+    "identity": Activation(lambda u, _: u, lambda u, _: np.ones_like(u), _zeros, _zeros),
+    "sigmoid": Activation(_sigmoid, _d_sigmoid, _dd_sigmoid, _ddd_sigmoid),
+    "tanh": Activation(lambda u, _: np.tanh(u), _d_tanh, _dd_tanh, _ddd_tanh),
+    "softplus": Activation(_softplus, _sigmoid, _d_sigmoid, _dd_sigmoid),
+    "relu": Activation(lambda u, _: np.maximum(u, 0), lambda u, _: (u > 0).astype(u.dtype), None, None),
 }
 
 

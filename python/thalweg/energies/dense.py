@@ -380,7 +380,7 @@ class DenseNetwork:
             sums = layer.sums(outputs)
             laplacian = laplacian @ layer.weights.T if any(bends[:i]) else np.zeros_like(sums)
             if i > 0 and any(bends[i:]):
-                tangents = _times(tangents, layer.weights.T)
+                tangents = times(tangents, layer.weights.T)
             if not bends[i]:
                 outputs = sums
                 continue
@@ -405,7 +405,7 @@ def _frame(weights: FloatArray) -> FloatArray:
     return np.asarray(weights.T if n_inputs <= n_units else np.linalg.qr(weights.T, mode="r"))
 
 
-def _times(tangents: FloatArray, matrix: FloatArray) -> FloatArray:
+def times(tangents: FloatArray, matrix: FloatArray) -> FloatArray:
     """tangents @ matrix as one product."""
     product: FloatArray = tangents.reshape(-1, tangents.shape[-1]) @ matrix
     return product.reshape(*tangents.shape[:-1], matrix.shape[1])

@@ -1,0 +1,42 @@
+"""What the losses of densities share: sums of gradients, and noise whose density is positive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._base import NoiseDistribution, Parameters
+from .._check import FloatArray, float_array
+
+
+def rows_of(X: Any) -> FloatArray:
+    """`X` as at least one row."""
+    rows = float_array(X, "X", ndim=2)
+    if not len(rows):
+        raise ValueError(f"X: expected at least one row, got shape {rows.shape}")
+    return rows
+
+
+def scaled(gradients: Parameters, factor: float) -> Parameters:
+    return {name: g * g.dtype.type(factor) for name, g in gradients.items()}
+
+
+def added(a: Parameters, b: Parameters) -> Parameters:
+    return {name: a[name] + b[name] for name in a} if a else b
+
+
+def log_noise_density(noise: NoiseDistribution, X: FloatArray, first_row: int = 0) -> NDArray[np.float64]:
+    """log p_n of every row, which must be finite."""
+    made = np.asarray(noise.log_density(X), np.float64)
+    if made.shape != (len(X),):
+        raise ValueError(f"noise: expected log densities of shape ({len(X)},), got {made.shape}")
+    wrong = np.flatnonzero(~np.isfinite(made))
+    if wrong.size:
+        raise ValueError(
+            f"noise: expected a density that is positive and finite wherever there are data, but its "
+            f"logarithm is {made[wrong[0]]:g} at row {first_row + wrong[0]} of X; rows with such densities: "
+            f"{wrong.size} of {len(X)}"
+        )
+    return made

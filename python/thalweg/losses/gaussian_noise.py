@@ -1,0 +1,164 @@
+"""Gaussian noise for contrastive estimation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _rng
+from .._base import Draws
+from .._blas import one_blas_thread
+from .._check import FloatArray, float_array, real_number
+
+
+class GaussianNoise:
+    """The normal distribution of a mean and a covariance, full or diagonal.
+
+    Parameters
+    ----------
+    mean : array-like of shape (n_features,)
+    covariance : array-like of shape (n_features, n_features) or (n_features,)
+        Symmetric and positive definite; or its diagonal, the features' variances > 0.
+
+    Attributes
+    ----------
+    mean, covariance : ndarray of float64
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        The covariance is not symmetric, or not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thalweg._base import Draws
+    >>> from thalweg.losses import GaussianNoise
+    >>> noise = GaussianNoise([0.0, 1.0], [[2.0, 1.0], [1.0, 2.0]])
+    >>> (noise.log_density([[0.0, 1.0]]) + np.log(2 * np.pi * np.sqrt(3))).round(12)
+    array([0.])
+    >>> X = noise.sample(10_000, Draws(0, 0), np.float32)
+    >>> X.dtype, bool(abs(np.cov(X.T) - noise.covariance).max() < 0.1)
+    (dtype('float32'), True)
+    """
+
+    def __init__(self, mean: Any, covariance: Any) -> None:
+        self.mean: NDArray[np.float64] = float_array(mean, "mean", ndim=1, dtype=np.float64)
+        self.covariance: NDArray[np.float64] = float_array(covariance, "covariance", dtype=np.float64)
+        self.n_features = d = len(self.mean)
+        if self.covariance.shape not in ((d,), (d, d)):
+            raise ValueError(
+                f"covariance: expected shape ({d}, {d}) or ({d},), got {self.covariance.shape}"
+            )
+        self._factor = _factor(self.covariance)
+        is_full = self._factor.ndim == 2
+        self._whitening = np.linalg.inv(self._factor) if is_full else 1 / self._factor
+        deviations = np.diag(self._factor) if is_full else self._factor
+        self._log_normalizer = 0.5 * d * math.log(2 * math.pi) + float(np.log(deviations).sum())
+
+    @classmethod
+    def of_data(cls, X: Any, *, diagonal: bool = False, regularization: float = 0.0) -> GaussianNoise:
+        """The noise with the data's own moments.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows.
+        diagonal : bool, default=False
+        regularization : float, default=0.0
+            Added to every variance, as a multiple of their mean.
+
+        Returns
+        -------
+        GaussianNoise
+
+        Raises
+        ------
+        ValueError
+            The covariance is singular; a regularisation helps.
+
+        Examples
+        --------
+        >>> from thalweg.losses import GaussianNoise
+        >>> GaussianNoise.of_data([[0.0, 1.0], [2.0, 3.0]], diagonal=True).covariance
+        array([1., 1.])
+        """
+        rows = float_array(X, "X", ndim=2, dtype=np.float64)
+        if len(rows) < 2:
+            raise ValueError(f"X: expected at least two rows, got shape {rows.shape}")
+        more = real_number(regularization, "regularization", minimum=0.0)
+        mean = rows.mean(axis=0)
+        centered = rows - mean
+        variances = np.einsum("ij,ij->j", centered, centered) / len(rows)
+        if diagonal:
+            return cls(mean, variances + more * variances.mean())
+        with one_blas_thread:
+            covariance = centered.T @ centered / len(rows)
+        covariance.flat[:: len(mean) + 1] += more * variances.mean()
+        return cls(mean, covariance)
+
+    def sample(self, n: int, draws: Draws, dtype: Any) -> FloatArray:
+        """Rows of noise; row i draws as row `draws.first_row` + i.
+
+        Parameters
+        ----------
+        n : int
+        draws : Draws
+        dtype : {float32, float64}
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+        """
+        shape = (n, self.n_features)
+        normal = _rng.normal_rows(draws.seed, draws.stream, draws.step, shape, dtype, draws.first_row)
+        return self._times(normal, self._factor) + self.mean.astype(dtype)
+
+    def log_density(self, X: Any) -> NDArray[np.float64]:
+        """log p(x) of every row, in float64.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_samples,)
+        """
+        rows = float_array(X, "X", ndim=2)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
+        white = self._times(rows - self.mean, self._whitening)
+        made: NDArray[np.float64] = -0.5 * np.einsum("ij,ij->i", white, white) - self._log_normalizer
+        return made
+
+    def _times(self, rows: FloatArray, matrix: NDArray[np.float64]) -> FloatArray:
+        """rows matrix', or what that is of a diagonal; in the dtype of the rows."""
+        taken = matrix.astype(rows.dtype, copy=False)
+        if taken.ndim == 1:
+            return np.asarray(rows * taken)
+        with one_blas_thread:
+            return np.asarray(rows @ taken.T)
+
+
+def _factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations, or the lower Cholesky factor."""
+    if covariance.ndim == 1:
+        if not (covariance > 0).all():
+            worst = int(covariance.argmin())
+            raise ValueError(
+                f"covariance: expected variances > 0, got {covariance[worst]:g} of feature {worst}"
+            )
+        return np.sqrt(covariance)
+    if np.abs(covariance - covariance.T).max() > 1e-8 * np.abs(covariance).max():
+        raise ValueError("covariance: expected a symmetric matrix")
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "covariance: expected a positive definite matrix, but its Cholesky factorisation fails"
+        ) from None

@@ -1,0 +1,300 @@
+"""What a learnt deep energy is used for: features, filters, samples, modes, and its normaliser."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from .. import _rng
+from .._base import Draws
+from .._blas import one_blas_thread
+from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
+from ..energies import DeepEnergy, GaussianRBMEnergy
+from ..inference.annealing import LogPartition, temperatures as path_temperatures
+from ..inference.continuous import minimise_continuous
+from ..inference.density_annealing import anneal_density
+from ..inference.langevin import HamiltonianMonteCarlo, Langevin, MetropolisAdjustedLangevin
+from ._density import UnnormalisedDensity, blocks
+from ._density_learning import DensityLearner
+
+SAMPLERS = ("hmc", "mala", "langevin")
+METHODS = ("ais", "exact")
+
+_MOST_UNITS = 20  # whose states are enumerated where nobody has chosen a method
+_FIRST_STEP = 0.5  # of a sampler, in units of the least deviation that the energy can have, before warm-up
+
+
+class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnnormalisedDensity, DensityLearner):  # type: ignore[misc]
+    """A density exp(-E(x)) / Z with a `DeepEnergy`."""
+
+    energy_: DeepEnergy
+
+    # --- features
+
+    def transform(self, X: Any) -> FloatArray:
+        """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            float32 where X is, float64 otherwise.
+        """
+        rows = self._rows(X)
+        network = copy.copy(self.energy_.network)
+        # The slope of the softplus that stands there in the energy.
+        network.activations = (*network.activations[:-1], "sigmoid")
+        out = np.empty((len(rows), network.n_outputs), rows.dtype)
+        with one_blas_thread:
+            for block in blocks(len(rows)):
+                out[block] = network.forward(rows[block])[0]
+        return out
+
+    @property
+    def filters_(self) -> FloatArray:
+        """Rows of the lowest weights: what each lowest hidden unit looks for, (n_units, n_features)."""
+        check_is_fitted(self, "energy_")
+        filters: FloatArray = self.energy_.network.parameters["weights_0"]
+        return filters
+
+    @property
+    def sigma_(self) -> float:
+        """sigma, given or learnt."""
+        check_is_fitted(self, "energy_")
+        return float(self.energy_.sigma)
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.energy_.n_components)
+
+    # --- samples and modes
+
+    def sample(
+        self,
+        n: int | None = None,
+        n_steps: int = 200,
+        *,
+        init: Any = None,
+        sampler: str = "hmc",
+        step: float | None = None,
+        n_leapfrog: int = 10,
+        n_warm_up: int = 100,
+        random_state: Any = None,
+    ) -> FloatArray:
+        """States of independent chains.
+
+        Parameters
+        ----------
+        n : int, default=None
+            Number of chains; None stands for as many as `init` has, or 1.
+        n_steps : int, default=200
+            Steps of every chain, after the warm-up.
+        init : array-like of shape (n, n_features), default=None
+            Where the chains begin; None draws the features independently with the training data's means and
+            deviations.
+        sampler : {"hmc", "mala", "langevin"}, default="hmc"
+            Hamiltonian Monte Carlo, Langevin's steps with acceptance, or without, whose bias falls with the
+            step; see `thalweg.inference`.
+        step : float, default=None
+            Their step size; None stands for half of `sigma_`.
+        n_leapfrog : int, default=10
+            Leapfrog steps of a step of "hmc".
+        n_warm_up : int, default=100
+            Steps before, in which the size is adapted to a usual acceptance ("langevin" keeps its own).
+        random_state : int, RandomState or Generator, default=None
+            Seed of the draws; None goes on with the estimator's own sequence, so that calls differ.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+            In the dtype of the parameters.
+
+        Raises
+        ------
+        FloatingPointError
+            Chains leave the finite numbers however small the step.
+        """
+        return self.run_chains(
+            self._first_states(n, init, self._chain_seed(random_state)),
+            n_steps,
+            sampler=sampler,
+            step=step,
+            n_leapfrog=n_leapfrog,
+            n_warm_up=n_warm_up,
+            random_state=random_state,
+        ).states
+
+    def run_chains(
+        self,
+        init: Any,
+        n_steps: int = 200,
+        *,
+        sampler: str = "hmc",
+        step: float | None = None,
+        n_leapfrog: int = 10,
+        n_warm_up: int = 0,
+        random_state: Any = None,
+    ) -> Any:
+        """Chains from these states, with all that their sampler tells: acceptance, step size, divergences.
+
+        Parameters
+        ----------
+        init : array-like of shape (n, n_features)
+        n_steps, sampler, step, n_leapfrog, n_warm_up, random_state
+            As in `sample`.
+
+        Returns
+        -------
+        result
+            As the sampler's `run` returns it; `states` is of shape (n, n_features).
+        """
+        check_is_fitted(self, "energy_")
+        whole_number(n_steps, "n_steps", minimum=1)
+        whole_number(n_warm_up, "n_warm_up")
+        states = float_array(init, "init", ndim=2, dtype=self._dtype)
+        if states.shape[1] != self.n_features_in_:
+            raise ValueError(f"init: expected {self.n_features_in_} features, got shape {states.shape}")
+        size = _FIRST_STEP * self.sigma_ if step is None else real_number(step, "step", above=0.0)
+        made = make_sampler(sampler, size, n_leapfrog, self.n_jobs)
+        draws = Draws(self._next_seed(random_state), _rng.STREAM_SAMPLES)
+        with one_blas_thread:
+            return made.run(self.energy_, states, n_steps, draws, n_warm_up=n_warm_up)
+
+    def modes(self, X: Any, *, max_iter: int = 1000, tol: float = 1e-4) -> FloatArray:
+        """Climbs log p from every row of X to a mode, by spectral projected gradients.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Where to begin.
+        max_iter : int, default=1000
+        tol : float, default=1e-4
+            A row has arrived when no element of its score exceeds it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+
+        Warns
+        -----
+        ConvergenceWarning
+            Rows that had not arrived after `max_iter` steps.
+        """
+        rows = self._rows(X)
+
+        def energy(x: NDArray[np.float64], _: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+            return self.energy_.value(x)[0], -self.energy_.score_function(x)
+
+        found = minimise_continuous(
+            energy, rows.astype(np.float64), method="projected-gradient", max_iter=max_iter, tol=tol
+        )
+        missed = int(np.count_nonzero(~found.converged))
+        if missed:
+            warnings.warn(
+                f"{missed} of {len(rows)} rows did not reach a mode within max_iter={max_iter} steps to "
+                f"tol={tol:g}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return found.x.astype(rows.dtype)
+
+    def _first_states(self, n: int | None, init: Any, seed: int) -> FloatArray:
+        check_is_fitted(self, "energy_")
+        start = None if init is None else float_array(init, "init", ndim=2, dtype=self._dtype)
+        if n is None:
+            n = 1 if start is None else len(start)
+        whole_number(n, "n", minimum=1)
+        shape = (n, self.n_features_in_)
+        if start is not None:
+            if start.shape != shape:
+                raise ValueError(f"init: expected shape {shape}, got {start.shape}")
+            return start
+        normals = _rng.normals(seed, _rng.STREAM_BASE_MODEL, 0, n * shape[1]).reshape(shape)
+        states: FloatArray = (self._mean + self._deviation * normals).astype(self._dtype)
+        return states
+
+    # --- the normaliser
+
+    def log_partition(
+        self,
+        method: str | None = None,
+        *,
+        n_runs: int = 100,
+        temperatures: Any = 1000,
+        n_leapfrog: int = 10,
+        random_state: Any = None,
+    ) -> LogPartition:
+        """log Z, by annealed importance sampling from the Gaussian that is left without the top units.
+
+        Parameters
+        ----------
+        method : {"ais", "exact"}, default=None
+            "ais" is on average too small, which makes likelihoods look too good. "exact" enumerates the states
+            of the top units, where g is the identity: then the density is a mixture of 2^n_components
+            Gaussians. None takes "exact" where that is at most 2^20.
+        n_runs : int, default=100
+            Independent runs.
+        temperatures : int or array-like, default=1000
+            Steps of the path, most of them near the energy, or inverse temperatures from 0 to 1.
+        n_leapfrog : int, default=10
+            Leapfrog steps of the Hamiltonian move at every temperature.
+        random_state : int, RandomState or Generator, default=None
+            As in `sample`.
+
+        Returns
+        -------
+        LogPartition
+            `log_z`, `std_error`, `method`, `log_weights` of the runs, and `log_z_base`.
+
+        Raises
+        ------
+        ValueError
+            Where "exact" is asked for and there are hidden layers, or more than 25 top units.
+        """
+        check_is_fitted(self, "energy_")
+        if method is None:
+            method = "exact" if self._is_rbm() and self.energy_.n_components <= _MOST_UNITS else "ais"
+        one_of(method, "method", METHODS)
+        if method == "exact":
+            return LogPartition.exactly(self._exact_log_partition())
+        whole_number(n_runs, "n_runs", minimum=2)
+        t = path_temperatures(temperatures)
+        sampler = make_sampler("hmc", _FIRST_STEP * self.sigma_, n_leapfrog, self.n_jobs)
+        seed = self._next_seed(random_state)
+        with one_blas_thread:
+            return anneal_density(self.energy_, sampler, t, n_runs, seed)
+
+    def _is_rbm(self) -> bool:
+        return len(self.energy_.network.activations) == 1
+
+    def _exact_log_partition(self) -> float:
+        if not self._is_rbm():
+            raise ValueError('method: "exact" needs a model without hidden layers, whose sum is a finite one')
+        p = {name: value.astype(np.float64) for name, value in self.energy_.parameters.items()}
+        variance = self.sigma_**2
+        a = variance * p.get("visible_bias", np.zeros(self.n_features_in_))
+        c = p.get("top_bias", np.zeros(self.energy_.n_components))
+        sigma = np.full(self.n_features_in_, self.sigma_)
+        rbm = GaussianRBMEnergy(variance * p["top_weights"], a, c, sigma)
+        # Its free energy has the square of x - a, where this one has that of x.
+        return rbm.log_partition() + float(a @ a) / (2 * variance)
+
+
+def make_sampler(name: str, step: float, n_leapfrog: int, n_jobs: int | None) -> Any:
+    """A sampler of `thalweg.inference` by its name here."""
+    one_of(name, "sampler", SAMPLERS)
+    whole_number(n_leapfrog, "n_leapfrog", minimum=1)
+    thread_number(n_jobs)
+    if name == "hmc":
+        return HamiltonianMonteCarlo(step, n_leapfrog, n_jobs=n_jobs)
+    return (MetropolisAdjustedLangevin if name == "mala" else Langevin)(step, n_jobs=n_jobs)

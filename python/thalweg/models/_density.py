@@ -1,0 +1,104 @@
+"""What every density without a normaliser is asked: energies, scores of rows, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._base import DensityEnergy
+from .._blas import one_blas_thread
+from .._check import FloatArray, real_number
+from ..inference.annealing import LogPartition
+
+_BLOCK_ROWS = 4096
+
+
+class UnnormalisedDensity:
+    """Questions that an energy answers; a subclass checks rows, and knows or estimates log Z."""
+
+    energy_: DensityEnergy
+
+    def free_energy(self, X: Any) -> NDArray[np.float64]:
+        """E(x) = -log p(x) - log Z of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        rows = self._rows(X)
+        out = np.empty(len(rows))
+        with one_blas_thread:
+            for block in blocks(len(rows)):
+                out[block] = self.energy_.value(rows[block])[0]
+        return out
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """-E(x) = log p(x) + log Z of every row: the log density but for a constant, which is not known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        return -self.free_energy(X)
+
+    def score_function(self, X: Any) -> FloatArray:
+        """The gradient of log p(x) in x, of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            float32 where X is, float64 otherwise.
+        """
+        rows = self._rows(X)
+        out = np.empty_like(rows)
+        with one_blas_thread:
+            for block in blocks(len(rows)):
+                out[block] = self.energy_.score_function(rows[block])
+        return out
+
+    def log_likelihood(self, X: Any, log_partition: Any = None) -> NDArray[np.float64]:
+        """log p(x) = -E(x) - log Z of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        log_partition : LogPartition or float, default=None
+            What the method `log_partition` gave; None calls it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        if log_partition is None:
+            log_partition = self.log_partition()
+        if isinstance(log_partition, LogPartition):
+            log_partition = log_partition.log_z
+        return -self.free_energy(X) - real_number(log_partition, "log_partition")
+
+    def log_partition(self) -> LogPartition:
+        """log Z."""
+        raise NotImplementedError
+
+    def _rows(self, X: Any, *, reset: bool = False) -> FloatArray:
+        raise NotImplementedError
+
+
+def blocks(n_rows: int) -> Iterator[slice]:
+    """Slices of the rows, as many at a time as are taken at once."""
+    for first in range(0, n_rows, _BLOCK_ROWS):
+        yield slice(first, min(first + _BLOCK_ROWS, n_rows))

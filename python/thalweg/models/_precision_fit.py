@@ -1,0 +1,273 @@
+"""Precisions with structure from covariances: by score matching, by likelihood, and kept positive definite.
+
+A precision Lambda is linear in its free entries theta. Score matching of a Gaussian,
+
+    J(theta) = 1/2 tr(Lambda S Lambda) - tr Lambda = sum_r [1/2 lambda_r' S lambda_r - lambda_rr],
+
+is a quadratic whose terms belong to the rows lambda_r of Lambda, and each of those is zero but in a few
+places N(r): it takes the blocks S[N(r), N(r)] alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..energies._precision import PrecisionStructure
+
+Array = NDArray[np.float64]
+
+_TOLERANCE = 1e-10  # of residuals of linear systems, relative
+_MOST_STEPS = 2000  # of conjugate gradients
+_NEWTON_STEPS = 100
+_SPLITTING_STEPS = 300
+_SPLITTING_TOLERANCE = 1e-5
+_BALANCE = 10.0  # ratio of residuals from which the weight of the splitting is changed
+_MARGIN = 1e-6  # by which the result lies inside of the cone, relative
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """A structure row by row, the rows filled up to one length.
+
+    `columns` and `entries` (size, width) say where the row's free entries stand and which they are, `holds`
+    which places are no filling; `counts` is how often each entry stands in the matrix.
+    """
+
+    columns: NDArray[np.intp]
+    entries: NDArray[np.intp]
+    holds: NDArray[np.bool_]
+    counts: Array
+
+    @classmethod
+    def of(cls, structure: PrecisionStructure) -> RowForm:
+        """The rows of all free places, of both triangles."""
+        off = structure.rows != structure.columns
+        rows = np.concatenate([structure.rows, structure.columns[off]])
+        columns = np.concatenate([structure.columns, structure.rows[off]])
+        entries = np.concatenate([structure.entries, structure.entries[off]])
+        order = np.argsort(rows, kind="stable")
+        lengths = np.bincount(rows, minlength=structure.size)
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        shape = (structure.size, int(lengths.max()))
+        made_columns, made_entries = np.zeros(shape, np.intp), np.zeros(shape, np.intp)
+        holds = np.zeros(shape, bool)
+        at = (rows[order], place)
+        made_columns[at], made_entries[at], holds[at] = columns[order], entries[order], True
+        counts = np.bincount(entries, minlength=structure.n_entries).astype(np.float64)
+        return cls(made_columns, made_entries, holds, counts)
+
+    def rows(self, theta: Array) -> Array:
+        """lambda_r without its zeros."""
+        return np.where(self.holds, theta[self.entries], 0.0)
+
+    def gathered(self, rows: Array) -> Array:
+        """The adjoint of `rows`."""
+        return np.bincount(self.entries[self.holds], rows[self.holds], len(self.counts))
+
+    def blocks(self, S: Array) -> Array:
+        """S[N(r), N(r)], with ones on the diagonal of the filling: (size, width, width)."""
+        made: Array = S[self.columns[:, :, None], self.columns[:, None, :]]
+        made *= self.holds[:, :, None] & self.holds[:, None, :]
+        i = np.arange(made.shape[1])
+        made[:, i, i] += ~self.holds
+        return made
+
+
+class ScoreMatchingSystem:
+    """The linear system of J plus rho / 2 ||Lambda - M||^2 in the free entries."""
+
+    def __init__(self, S: Array, structure: PrecisionStructure) -> None:
+        self.structure = structure
+        self._form = RowForm.of(structure)
+        self._blocks = self._form.blocks(S)
+        self._of_trace = structure.pulled(np.eye(structure.size))
+
+    def solve(
+        self, rho: float = 0.0, M: Array | None = None, start: Array | None = None, tol: float = _TOLERANCE
+    ) -> Array:
+        """The minimising entries, by conjugate gradients with the rows' own inverses as preconditioner."""
+        form = self._form
+        blocks = self._blocks.copy()
+        i = np.arange(blocks.shape[1])
+        blocks[:, i, i] += rho
+        inverses = np.linalg.inv(blocks)
+        right = self._of_trace.copy()
+        if M is not None:
+            right += rho * self.structure.pulled(M)
+
+        def apply(theta: Array) -> Array:
+            return form.gathered(_each(blocks, form.rows(theta)))
+
+        def precondition(g: Array) -> Array:
+            return form.gathered(_each(inverses, form.rows(g / form.counts))) / form.counts
+
+        first = precondition(right) if start is None else start
+        return conjugate_gradients(apply, right, first, precondition, tol)
+
+
+def _each(blocks: Array, rows: Array) -> Array:
+    product: Array = np.matmul(blocks, rows[:, :, None])[:, :, 0]
+    return product
+
+
+def conjugate_gradients(
+    apply: Callable[[Array], Array],
+    right: Array,
+    start: Array,
+    precondition: Callable[[Array], Array],
+    tol: float,
+    max_steps: int = _MOST_STEPS,
+) -> Array:
+    """x with apply(x) = right, of a positive semidefinite operator."""
+    x = start.copy()
+    residual = right - apply(x)
+    direction = z = precondition(residual)
+    along = float(residual @ z)
+    limit = tol * float(np.linalg.norm(right))
+    for _ in range(max_steps):
+        if float(np.linalg.norm(residual)) <= limit or not along > 0:
+            break
+        image = apply(direction)
+        curvature = float(direction @ image)
+        if not curvature > 0:
+            break
+        length = along / curvature
+        x += length * direction
+        residual -= length * image
+        z = precondition(residual)
+        before, along = along, float(residual @ z)
+        direction = z + (along / before) * direction
+    return x
+
+
+def least_eigenvalue(matrix: Array) -> float:
+    """Of a symmetric matrix."""
+    return float(np.linalg.eigvalsh(matrix)[0])
+
+
+def into_the_cone(theta: Array, inside: Array, structure: PrecisionStructure, floor: float) -> Array:
+    """The point nearest to theta on the way to `inside` where no eigenvalue of Lambda is below the floor."""
+    wanted = floor * (1 + _MARGIN)
+    if least_eigenvalue(structure.matrix(theta)) >= wanted:
+        return theta
+    low, high = 0.0, 1.0  # shares of `inside`: outside of the cone, and inside
+    while high - low > 1e-6:
+        share = 0.5 * (low + high)
+        is_in = least_eigenvalue(structure.matrix((1 - share) * theta + share * inside)) >= wanted
+        low, high = (low, share) if is_in else (share, high)
+    return (1 - high) * theta + high * inside
+
+
+def score_matching_in_the_cone(
+    system: ScoreMatchingSystem, theta: Array, inside: Array, floor: float
+) -> Array:
+    """Score matching over precisions without an eigenvalue below `floor`.
+
+    By the alternating direction method of multipliers: one side has the structure, the other the eigenvalues.
+
+    Parameters
+    ----------
+    system : ScoreMatchingSystem
+    theta : ndarray of shape (n_entries,)
+        The minimum without the constraint.
+    inside : ndarray of shape (n_entries,)
+        Entries that keep the constraint.
+    floor : float
+
+    References
+    ----------
+    S. Boyd, N. Parikh, E. Chu, B. Peleato, J. Eckstein, Distributed optimization and statistical learning via
+    the alternating direction method of multipliers, Found. Trends Mach. Learn. 3, 2011.
+    """
+    structure = system.structure
+    matrix = structure.matrix(theta)
+    clipped, price, rho = _clipped(matrix, floor), np.zeros_like(matrix), 1.0
+    size = float(np.linalg.norm(matrix))
+    for _ in range(_SPLITTING_STEPS):
+        theta = system.solve(rho, clipped - price, theta, tol=1e-8)
+        matrix = structure.matrix(theta)
+        before, clipped = clipped, _clipped(matrix + price, floor)
+        price = price + matrix - clipped
+        primal, dual = np.linalg.norm(matrix - clipped), rho * np.linalg.norm(clipped - before)
+        if max(primal, dual) <= _SPLITTING_TOLERANCE * size:
+            break
+        if primal > _BALANCE * dual:
+            rho, price = 2 * rho, price / 2
+        elif dual > _BALANCE * primal:
+            rho, price = rho / 2, 2 * price
+    return into_the_cone(theta, inside, structure, floor)
+
+
+def _clipped(matrix: Array, floor: float) -> Array:
+    """The nearest symmetric matrix without an eigenvalue below the floor."""
+    values, vectors = np.linalg.eigh(matrix)
+    made: Array = (vectors * np.maximum(values, floor)) @ vectors.T
+    return made
+
+
+def likeliest(S: Array, structure: PrecisionStructure, start: Array, *, tol: float, max_iter: int) -> Array:
+    """The entries that maximise log det Lambda - tr(S Lambda), by Newton's method.
+
+    The Newton steps are solved by conjugate gradients, and shortened until Lambda is positive definite and
+    the likelihood grows.
+
+    Parameters
+    ----------
+    S : ndarray of shape (size, size)
+        The covariance.
+    structure : PrecisionStructure
+    start : ndarray of shape (n_entries,)
+        Of a positive definite matrix.
+    tol : float
+        The end: half of the squared Newton decrement, relative to the size.
+    max_iter : int
+
+    References
+    ----------
+    A. P. Dempster, Covariance selection, Biometrics 28, 1972.
+    """
+    theta, matrix = start, structure.matrix(start)
+    value = _negative_likelihood(matrix, S)
+    for _ in range(min(max_iter, _NEWTON_STEPS)):
+        covariance = np.linalg.inv(matrix)
+        slope = structure.pulled(covariance - S)
+        move = _newton_step(structure, matrix, covariance, slope)
+        decrement = float(slope @ move)
+        if decrement <= 2 * tol * len(S):
+            break
+        length = 1.0
+        while length > 1e-10:
+            there = structure.matrix(theta + length * move)
+            new = _negative_likelihood(there, S)
+            if new <= value - 1e-4 * length * decrement:
+                break
+            length /= 2
+        else:
+            break
+        theta, matrix, value = theta + length * move, there, new
+    return theta
+
+
+def _newton_step(structure: PrecisionStructure, matrix: Array, covariance: Array, slope: Array) -> Array:
+    counts = structure.pulled(np.ones_like(matrix))
+
+    def curvature(v: Array) -> Array:
+        return structure.pulled(covariance @ structure.matrix(v) @ covariance)
+
+    def precondition(g: Array) -> Array:
+        # Without structure this would be the inverse.
+        return structure.pulled(matrix @ structure.matrix(g / counts) @ matrix) / counts
+
+    return conjugate_gradients(curvature, slope, np.zeros_like(slope), precondition, 1e-3, 50)
+
+
+def _negative_likelihood(matrix: Array, S: Array) -> float:
+    try:
+        factor = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return np.inf
+    return float(np.vdot(S, matrix)) - 2 * float(np.log(np.diag(factor)).sum())
