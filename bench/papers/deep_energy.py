@@ -1,13 +1,13 @@
 """The lecture's Exercise 2 on the Kodak photographs: what deep energies of patches can tell apart.
 
-Gray 28x28 patches of 18 photographs, 6 photographs held out. A Gaussian with a block-Toeplitz precision is
-fitted; log p(x) = -||x||^2 / (2 sigma^2) + b'x + sum_k S(w_k' s(Vx + d) + c_k) + const, K = H = 64, with hidden
+Gray 28x28 patches of 18 photographs, 6 others held out. A Gaussian with a constrained precision is fitted;
+log p(x) = -||x||^2 / (2 sigma^2) + b'x + sum_k S(w_k' s(Vx + d) + c_k) + const, K = H = 64, with hidden
 biases, on patches whitened by that Gaussian and on patches that only lose its mean, at sigma 1 and 0.1 (0.1
 whitened and 1 in pixels are misspecified: the Gaussian part alone is far narrower, or far wider, than the
 data), by score matching, NCE, conditional NCE and CD with HMC. Scores of held-out patches are compared with
-those of samples of the fitted Gaussian, of a Gaussian with the training patches' full covariance, MNIST's test
-digits, inverted (1 - x) and upside-down patches: log p, and log p - log p_Gauss. Beside them -||x||^2 alone,
-and a discriminator of the same size trained for each task.
+those of samples of the fitted Gaussian, of a Gaussian with the training patches' full covariance, MNIST's
+test digits, inverted (1 - x) and upside-down patches: log p, and log p - log p_Gauss. Beside them -||x||^2
+alone, and a discriminator of the same size trained for each task.
 
 Settings are chosen with --select on the 18 training photographs alone: learnt from 15, judged on 3.
 
@@ -69,8 +69,10 @@ def training_numbers() -> list[int]:
 def patches(images: list[np.ndarray], n: int, seed: int) -> np.ndarray:
     """(n, 784) in [0, 1], as many of each photograph; those of one gray are left out."""
     share = -(-n // len(images))
-    drawn = [extract_patches(im, SIDE, max_patches=share, random_state=seed + i)[0] for i, im in enumerate(images)]
-    rows = np.concatenate(drawn)
+    seeds = range(seed, seed + len(images))
+    rows = np.concatenate(
+        [extract_patches(im, SIDE, max_patches=share, random_state=s)[0] for im, s in zip(images, seeds)]
+    )
     return rows[np.ptp(rows, axis=1) > 1e-6][:n]
 
 
@@ -96,9 +98,9 @@ class Gaussian:
         return -0.5 * (squared + len(self.mean) * np.log(2 * np.pi) - np.log(self.values).sum())
 
 
-def fitted(X: np.ndarray, radius: int) -> Gaussian:
-    """By score matching, in closed form."""
-    model = ConstrainedGaussian(structure="toeplitz", image_shape=(SIDE, SIDE), radius=radius).fit(X)
+def fitted(X: np.ndarray, args: Any) -> Gaussian:
+    """By score matching, kept positive definite."""
+    model = ConstrainedGaussian(args.structure, image_shape=(SIDE, SIDE), radius=args.radius).fit(X)
     return Gaussian(X.mean(axis=0, dtype=np.float64), np.asarray(model.precision_, np.float64))
 
 
@@ -133,10 +135,12 @@ def others(natural: np.ndarray, gaussian: Gaussian, full: Gaussian, digits: np.n
     }
 
 
-def exercise(learnt: list[int], judged: list[int], n_train: int, radius: int, seed: int) -> Exercise:
-    train = patches(photographs(learnt), n_train, 1000 * seed)
+def exercise(learnt: list[int], judged: list[int], args: Any) -> Exercise:
+    """Learnt from these photographs, judged on those."""
+    seed = args.seed
+    train = patches(photographs(learnt), args.rows or N_TRAIN, 1000 * seed)
     natural = patches(photographs(judged), N_TEST, 1000 * seed + 500)
-    gaussian, full = fitted(train, radius), with_full_covariance(train)
+    gaussian, full = fitted(train, args), with_full_covariance(train)
     train_digits, test_digits = common.mnist()
     sets = {NATURAL: natural, **others(natural, gaussian, full, test_digits, seed + 10)}
     return Exercise(train, gaussian, full, sets, others(train, gaussian, full, train_digits, seed + 20))
@@ -152,7 +156,9 @@ def auc(typical: np.ndarray, other: np.ndarray) -> float:
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def learnt(data: Exercise, space: str, sigma: float, settings: dict[str, Any], args: Any) -> tuple[Any, float]:
+def learnt(
+    data: Exercise, space: str, sigma: float, settings: dict[str, Any], args: Any
+) -> tuple[Any, float]:
     """A model, and the seconds that it took."""
     options = {**COMMON, "n_iter": args.epochs, **settings}
     model = DeepEnergyModel(
@@ -173,7 +179,8 @@ def scored(scores: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Mean, deviation and AUC of every set."""
     first = scores[NATURAL]
     return {
-        name: {"mean": float(s.mean()), "std": float(s.std()), "auc": auc(first, s)} for name, s in scores.items()
+        name: {"mean": float(s.mean()), "std": float(s.std()), "auc": auc(first, s)}
+        for name, s in scores.items()
     }
 
 
@@ -240,8 +247,8 @@ def of_discriminators(data: Exercise, space: str, args: Any) -> dict[str, Any]:
 
 def select(args: Any) -> list[dict[str, Any]]:
     """Figures of every setting of the grid, learnt and judged on the training photographs alone."""
-    numbers = training_numbers()
-    data = exercise([i for i in numbers if i not in JUDGED], list(JUDGED), args.rows or N_TRAIN, args.radius, args.seed)
+    numbers = [i for i in training_numbers() if i not in JUDGED]
+    data = exercise(numbers, list(JUDGED), args)
     rows = []
     for loss in chosen_losses(args):
         for values in itertools.product(*GRID.values()):
@@ -254,9 +261,13 @@ def select(args: Any) -> list[dict[str, Any]]:
                     continue
                 log_p = {name: model.score_samples(data.rows(X, space)) for name, X in data.sets.items()}
                 figures = judged(data, log_p)
-                areas = {f"{kind} {name}": figures[kind][name]["auc"] for kind in figures for name in (FITTED, FULL)}
-                rows.append({"loss": loss, "space": space, **settings, **areas, "seconds": seconds})
-                print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+                areas = {
+                    f"{kind}, {name}": round(figures[kind][name]["auc"], 4)
+                    for kind in figures
+                    for name in (FITTED, FULL)
+                }
+                rows.append({"space": space, **settings, **areas, "seconds": round(seconds, 1)})
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -317,6 +328,7 @@ def main(argv: Any = None) -> dict[str, Any]:
     parser.add_argument("--select", action="store_true", help="choose settings on the training photographs")
     parser.add_argument("--losses", default="", help="comma-separated: only these")
     parser.add_argument("--spaces", default="whitened,pixels")
+    parser.add_argument("--structure", default="toeplitz", choices=("full", "banded", "toeplitz"))
     parser.add_argument("--radius", type=int, default=3, help="of the Gaussian's precision, in pixels")
     parser.add_argument("--discriminator-epochs", type=int, default=5)
     args = parser.parse_args(argv)
@@ -325,7 +337,7 @@ def main(argv: Any = None) -> dict[str, Any]:
         if args.out is not None:
             args.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
         return {"rows": rows}
-    data = exercise(training_numbers(), list(HELD_OUT), args.rows or N_TRAIN, args.radius, args.seed)
+    data = exercise(training_numbers(), list(HELD_OUT), args)
     rows = []
     for space in args.spaces.split(","):
         for sigma in SPACES[space]:
@@ -340,8 +352,8 @@ def main(argv: Any = None) -> dict[str, Any]:
         print(compact(rows[-2:])[1:], flush=True)
     notes = (
         f"{len(data.train):,} patches of 18 photographs, {len(data.sets[NATURAL]):,} of 6 others; "
-        f"{args.epochs} epochs; precision block-Toeplitz, radius {args.radius}. AUC of telling each set from the "
-        "held-out patches, by log p − log p_Gauss, and by log p. Whitened with sigma 0.1 and pixels with "
+        f"{args.epochs} epochs; precision {args.structure}, radius {args.radius}. AUC of each set against "
+        "the held-out patches, by log p − log p_Gauss, and by log p. Whitened with sigma 0.1 and pixels with "
         f"sigma 1 are misspecified. Settings, chosen on training photographs: {COMMON | {'by loss': CHOSEN}}."
     )
     title = "Deep energies of 28x28 patches: what they tell apart"

@@ -1,10 +1,10 @@
 """Deep energies, 784 pixels, H = 64 sigmoid units below K = 64: an epoch of score matching, and one of NCE.
 
-Data: 50,000 rows of normal numbers (both sides' time does not depend on the values), batches of 100, Adam. An
-epoch is all that a user waits for: batches, objective, gradient, step; for NCE also the noise, one standard
-normal row for each row of data. PyTorch computes the same objectives: score matching with the same closed-form
-Laplacian, batched, with one backward pass; and, for information and for a few batches only, with the Laplacian
-by double backward, a pass for every pixel.
+Data: 50,000 rows of normal numbers (both sides' time does not depend on the values), batches of 100, Adam.
+An epoch is all that a user waits for: batches, objective, gradient, step; for NCE also the noise, one row for
+each row of data. PyTorch computes the same objectives: score matching with the same closed-form Laplacian,
+batched, with one backward pass; and, for information and for a few batches only, with the Laplacian by double
+backward, a pass for every pixel.
 
     python bench/peers/deep_energy.py --out bench/results/deep_energy_speed
 """
@@ -163,7 +163,8 @@ def timed(objective: str, dtype: str, args: Any) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
-        same = {r["name"]: r for r in rows if (r["objective"], r["dtype"]) == (row["objective"], row["dtype"])}
+        case = (row["objective"], row["dtype"])
+        same = {r["name"]: r for r in rows if (r["objective"], r["dtype"]) == case}
         time, ours = common.median(row["seconds"]), same.get("thalweg")
         share = "" if ours in (None, row) else f"{common.median(ours['seconds']) / time:.3f}"
         bar = f"{BAR:.2f}" if row["name"] == "PyTorch" and row["dtype"] == "float32" else ""

@@ -83,6 +83,11 @@ class _DeepEnergy(Job[DensityModel, Rows]):
     def is_begun_with(self, model: DensityModel, paths: list[str]) -> bool:
         return bool(resolved(paths) == model.run["source"]["paths"])
 
+    def n_stages(self, model: DensityModel) -> int:
+        options = model.run["options"]
+        depth = len(options["hidden_layer_sizes"])
+        return depth + 2 if options["layerwise"] and depth else 1
+
     def data(self, model: DensityModel) -> Rows:
         return density_rows(model)
 
