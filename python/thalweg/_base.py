@@ -416,7 +416,7 @@ class DensityEnergy(Protocol):
 
     Which of the abilities below an energy has, `offers` says by name: "value" (`value`, `pullback`), "score"
     (`score_function`), "pull_score" (`score`, `pull_score`), "curvature" (`curvature`, `pull_curvature`) and
-    "score_matching". Where one is missing its methods raise ValueError.
+    "score_matching". Where one is missing its methods may raise ValueError, or not be there.
     """
 
     @property
@@ -503,4 +503,62 @@ class NoiseDistribution(Protocol):
 
     def log_density(self, X: FloatArray) -> NDArray[np.float64]:
         """log p(x) of every row, (n,); -inf where the density is zero."""
+        ...
+
+
+class LatentDensity(Protocol):
+    """An unnormalised density phi(x, z; W) of rows x and latents z; it offers "log_joint"."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """W by name: the arrays themselves, float32 or float64, all of one dtype."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """ "log_joint", and what else it has of a `DensityEnergy`."""
+        ...
+
+    def with_parameters(self, parameters: Parameters) -> LatentDensity:
+        """The same architecture with these arrays, which are not copied."""
+        ...
+
+    def log_joint(self, X: FloatArray, Z: FloatArray) -> tuple[FloatArray, Any]:
+        """log phi(x, z) of every pair of rows, (n,); and a tape for `pull_log_joint`."""
+        ...
+
+    def pull_log_joint(self, tape: Any, gradient: FloatArray) -> tuple[Parameters, FloatArray | None]:
+        """The gradient of sum_n gradient_n log phi(x_n, z_n) in every parameter, and in `Z`.
+
+        The latter is None where z is discrete.
+        """
+        ...
+
+
+class Posterior(Protocol):
+    """A normalised distribution q(z | x; W) of latents given rows."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """W by name: the arrays themselves, float32 or float64, all of one dtype."""
+        ...
+
+    @property
+    def is_enumerated(self) -> bool:
+        """Whether `latents` gives every z there is, rather than samples."""
+        ...
+
+    def with_parameters(self, parameters: Parameters) -> Posterior:
+        """The same architecture with these arrays, which are not copied."""
+        ...
+
+    def latents(self, X: FloatArray, n_latents: int, draws: Draws) -> tuple[FloatArray, FloatArray, Any]:
+        """Z (n, n_latents, n_z), log q (n, n_latents) and a tape; row i draws as `draws.first_row` + i.
+
+        Enumerated, the second axis has all of them, whatever `n_latents` is.
+        """
+        ...
+
+    def pullback(self, tape: Any, of_log_q: FloatArray, of_Z: FloatArray | None) -> Parameters:
+        """From gradients in log q and in Z to that in every parameter, the random numbers held."""
         ...

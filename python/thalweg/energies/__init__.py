@@ -5,8 +5,8 @@ from .bernoulli_rbm import BernoulliRBMEnergy
 from .candidates import CandidateEnergy
 from .classifier import ClassifierEnergy
 from .conv import ConvolutionalNetwork
-from .dense import DenseNetwork
 from .deep import DeepEnergy
+from .dense import DenseNetwork
 from .distances import AbsoluteDistance, CosineDistance, HuberDistance, SquaredDistance
 from .factor_graph import FactorGraph
 from .gaussian import GaussianEnergy

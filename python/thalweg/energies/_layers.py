@@ -44,7 +44,8 @@ def _dd_sigmoid(u: FloatArray, n_jobs: int | None) -> FloatArray:
 
 def _ddd_sigmoid(u: FloatArray, n_jobs: int | None) -> FloatArray:
     slope = _d_sigmoid(u, n_jobs)
-    return slope * (1 - 6 * slope)
+    slope *= 1 - 6 * slope
+    return slope
 
 
 def _softplus(u: FloatArray, n_jobs: int | None) -> FloatArray:
@@ -68,7 +69,8 @@ def _dd_tanh(u: FloatArray, n_jobs: int | None) -> FloatArray:
 
 def _ddd_tanh(u: FloatArray, n_jobs: int | None) -> FloatArray:
     slope = _d_tanh(u, n_jobs)
-    return slope * (4 - 6 * slope)
+    slope *= 4 - 6 * slope
+    return slope
 
 
 def _zeros(u: FloatArray, _: int | None) -> FloatArray:

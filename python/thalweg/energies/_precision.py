@@ -1,4 +1,4 @@
-"""Symmetric matrices with structure: which entries are free, and which places of the matrix each one fills."""
+"""Symmetric matrices with structure: which entries are free, and which places each one fills."""
 
 from __future__ import annotations
 

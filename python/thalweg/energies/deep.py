@@ -38,7 +38,7 @@ class DeepTape:
 class DeepEnergy:
     r"""An unnormalised density of real rows, by a network with softplus units on top.
 
-    .. math:: E(x) = \frac{\lVert x \rVert^2}{2 \sigma^2} - b^\top x - \sum_k S\bigl(w_k^\top g(x) + c_k\bigr),
+    .. math:: E(x) = \frac{\lVert x \rVert^2}{2 \sigma^2} - b^\top x - \sum_k S(w_k^\top g(x) + c_k),
               \qquad \log p(x) = -E(x) - \log Z,
 
     S the softplus and g the layers of a `DenseNetwork`, or the identity. The integral of :math:`e^{-E}` is

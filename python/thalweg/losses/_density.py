@@ -27,16 +27,18 @@ def added(a: Parameters, b: Parameters) -> Parameters:
     return {name: a[name] + b[name] for name in a} if a else b
 
 
-def log_noise_density(noise: NoiseDistribution, X: FloatArray, first_row: int = 0) -> NDArray[np.float64]:
-    """log p_n of every row, which must be finite."""
+def log_noise_density(
+    noise: NoiseDistribution, X: FloatArray, first_row: int = 0, of: str = "X"
+) -> NDArray[np.float64]:
+    """log p_n of every row, which must be finite; `of` says whose rows they are."""
     made = np.asarray(noise.log_density(X), np.float64)
     if made.shape != (len(X),):
         raise ValueError(f"noise: expected log densities of shape ({len(X)},), got {made.shape}")
     wrong = np.flatnonzero(~np.isfinite(made))
     if wrong.size:
         raise ValueError(
-            f"noise: expected a density that is positive and finite wherever there are data, but its "
-            f"logarithm is {made[wrong[0]]:g} at row {first_row + wrong[0]} of X; rows with such densities: "
-            f"{wrong.size} of {len(X)}"
+            "noise: expected a density that is positive and finite wherever there are data, but its "
+            f"logarithm is {made[wrong[0]]:g} at row {first_row + wrong[0]} of {of}, the first of "
+            f"{wrong.size} such rows among {len(X)}"
         )
     return made

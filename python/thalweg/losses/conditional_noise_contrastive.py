@@ -40,9 +40,9 @@ class ConditionalNoiseContrastiveEstimation:
     >>> from thalweg.energies import GaussianEnergy
     >>> from thalweg.losses import ConditionalNoiseContrastiveEstimation
     >>> flat, X = GaussianEnergy([0.0], [0.0]), np.array([[1.0], [-1.0]])  # all are equally likely
-    >>> loss = ConditionalNoiseContrastiveEstimation()
-    >>> round(loss.value_and_gradient(flat, {}, X, Draws(0, 0))[0] / np.log(2), 6)
-    2.0
+    >>> loss, _, _ = ConditionalNoiseContrastiveEstimation().value_and_gradient(flat, {}, X, Draws(0, 0))
+    >>> bool(np.isclose(loss, 2 * np.log(2)))  # that of chance
+    True
     """
 
     needs = frozenset({"value"})

@@ -79,7 +79,8 @@ class DensityContrastiveDivergence:
         moved = np.asarray(self.sampler.step(energy, rows, key))
         if moved.shape != rows.shape:
             raise ValueError(f"sampler: expected rows of shape {rows.shape} of its step, got {moved.shape}")
-        loss, gradient = 0.0, {}
+        loss = 0.0
+        gradient: Parameters = {}
         for x, sign in ((rows, 1.0), (moved, -1.0)):
             E, tape = energy.value(x)
             loss += sign * float(E.mean(dtype=np.float64))

@@ -51,12 +51,10 @@ class GaussianNoise:
         self.covariance: NDArray[np.float64] = float_array(covariance, "covariance", dtype=np.float64)
         self.n_features = d = len(self.mean)
         if self.covariance.shape not in ((d,), (d, d)):
-            raise ValueError(
-                f"covariance: expected shape ({d}, {d}) or ({d},), got {self.covariance.shape}"
-            )
-        self._factor = _factor(self.covariance)
+            raise ValueError(f"covariance: expected shape ({d}, {d}) or ({d},), got {self.covariance.shape}")
+        self._factor: FloatArray = _factor(self.covariance)
         is_full = self._factor.ndim == 2
-        self._whitening = np.linalg.inv(self._factor) if is_full else 1 / self._factor
+        self._whitening: FloatArray = np.linalg.inv(self._factor) if is_full else 1 / self._factor
         deviations = np.diag(self._factor) if is_full else self._factor
         self._log_normalizer = 0.5 * d * math.log(2 * math.pi) + float(np.log(deviations).sum())
 
@@ -116,7 +114,8 @@ class GaussianNoise:
         """
         shape = (n, self.n_features)
         normal = _rng.normal_rows(draws.seed, draws.stream, draws.step, shape, dtype, draws.first_row)
-        return self._times(normal, self._factor) + self.mean.astype(dtype)
+        made: FloatArray = self._times(normal, self._factor) + self.mean.astype(dtype)
+        return made
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
         """log p(x) of every row, in float64.
@@ -136,7 +135,7 @@ class GaussianNoise:
         made: NDArray[np.float64] = -0.5 * np.einsum("ij,ij->i", white, white) - self._log_normalizer
         return made
 
-    def _times(self, rows: FloatArray, matrix: NDArray[np.float64]) -> FloatArray:
+    def _times(self, rows: FloatArray, matrix: FloatArray) -> FloatArray:
         """rows matrix', or what that is of a diagonal; in the dtype of the rows."""
         taken = matrix.astype(rows.dtype, copy=False)
         if taken.ndim == 1:
@@ -145,7 +144,7 @@ class GaussianNoise:
             return np.asarray(rows @ taken.T)
 
 
-def _factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _factor(covariance: FloatArray) -> FloatArray:
     """Standard deviations, or the lower Cholesky factor."""
     if covariance.ndim == 1:
         if not (covariance > 0).all():

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _rng
 from .._base import DensityEnergy, Draws, Parameters
 from .._check import FloatArray, one_of, whole_number
-from ._density import added, rows_of, scaled
+from ._density import added, rows_of
 
 _DIRECTIONS = ("rademacher", "normal")
 
@@ -46,7 +46,7 @@ class SlicedScoreMatching:
     >>> from thalweg.energies import GaussianEnergy
     >>> from thalweg.losses import SlicedScoreMatching
     >>> energy, X = GaussianEnergy([0.0, 0.0], np.eye(2)), np.array([[1.0, 1.0]])
-    >>> SlicedScoreMatching(3).value_and_gradient(energy, {}, X, Draws(0, 0))[0]  # 1 - 2, in any direction
+    >>> SlicedScoreMatching(2).value_and_gradient(energy, {}, X, Draws(0, 0))[0]  # 1 - 2, in any direction
     -1.0
     """
 
@@ -69,7 +69,8 @@ class SlicedScoreMatching:
         """The loss, its gradient in the energy's parameters, and {}; see `DensityLoss`."""
         rows = rows_of(X)
         slices = self._slices(rows, draws)
-        loss, gradient, share = 0.0, {}, 1 / (self.n_slices * len(rows))
+        loss, share = 0.0, 1 / (self.n_slices * len(rows))
+        gradient: Parameters = {}
         for i in range(self.n_slices):
             v = np.ascontiguousarray(slices[:, i])
             curved, psi, tape = energy.curvature(rows, v)

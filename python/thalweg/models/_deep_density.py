@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -16,7 +15,7 @@ from .. import _rng
 from .._base import Draws
 from .._blas import one_blas_thread
 from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
-from ..energies import DeepEnergy, GaussianRBMEnergy
+from ..energies import DeepEnergy
 from ..inference.annealing import LogPartition, temperatures as path_temperatures
 from ..inference.continuous import minimise_continuous
 from ..inference.density_annealing import anneal_density
@@ -51,13 +50,10 @@ class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unnormalise
             float32 where X is, float64 otherwise.
         """
         rows = self._rows(X)
-        network = copy.copy(self.energy_.network)
-        # The slope of the softplus that stands there in the energy.
-        network.activations = (*network.activations[:-1], "sigmoid")
-        out = np.empty((len(rows), network.n_outputs), rows.dtype)
+        out = np.empty((len(rows), self.energy_.n_components), rows.dtype)
         with one_blas_thread:
             for block in blocks(len(rows)):
-                out[block] = network.forward(rows[block])[0]
+                out[block] = self.energy_.hidden_probabilities(rows[block])
         return out
 
     @property
@@ -266,7 +262,12 @@ class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unnormalise
             method = "exact" if self._is_rbm() and self.energy_.n_components <= _MOST_UNITS else "ais"
         one_of(method, "method", METHODS)
         if method == "exact":
-            return LogPartition.exactly(self._exact_log_partition())
+            if not self._is_rbm():
+                raise ValueError(
+                    'method: "exact" needs a model without hidden layers, whose sum is a finite one'
+                )
+            wide = {name: p.astype(np.float64) for name, p in self.energy_.parameters.items()}
+            return LogPartition.exactly(self.energy_.with_parameters(wide).log_partition())
         whole_number(n_runs, "n_runs", minimum=2)
         t = path_temperatures(temperatures)
         sampler = make_sampler("hmc", _FIRST_STEP * self.sigma_, n_leapfrog, self.n_jobs)
@@ -276,18 +277,6 @@ class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unnormalise
 
     def _is_rbm(self) -> bool:
         return len(self.energy_.network.activations) == 1
-
-    def _exact_log_partition(self) -> float:
-        if not self._is_rbm():
-            raise ValueError('method: "exact" needs a model without hidden layers, whose sum is a finite one')
-        p = {name: value.astype(np.float64) for name, value in self.energy_.parameters.items()}
-        variance = self.sigma_**2
-        a = variance * p.get("visible_bias", np.zeros(self.n_features_in_))
-        c = p.get("top_bias", np.zeros(self.energy_.n_components))
-        sigma = np.full(self.n_features_in_, self.sigma_)
-        rbm = GaussianRBMEnergy(variance * p["top_weights"], a, c, sigma)
-        # Its free energy has the square of x - a, where this one has that of x.
-        return rbm.log_partition() + float(a @ a) / (2 * variance)
 
 
 def make_sampler(name: str, step: float, n_leapfrog: int, n_jobs: int | None) -> Any:

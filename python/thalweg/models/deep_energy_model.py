@@ -50,9 +50,9 @@ class DeepEnergyModel(DeepDensity):
         > 0, in the units of the data. "learn" learns log sigma, from the root mean square deviation of the
         features on.
     hidden_bias : bool, default=True
-        Whether the hidden layers, and the units on top, have biases. Without, the sum of softplus over odd
-        layers has H(x) + H(-x) >= 2 H(0), and a model of sigma = 1 cannot prefer low contrast to the
-        Gaussian's.
+        Whether the hidden layers have biases; the units on top always have. Without, the sum of softplus over
+        odd layers has H(x) + H(-x) >= 2 H(0), and a model of sigma = 1 cannot prefer low contrast more than
+        its Gaussian does.
     loss : str or DensityLoss, default="score_matching"
         "score_matching" (exact, in closed form), "denoising", "sliced", "nce" (noise-contrastive estimation,
         which learns log Z too), "conditional_nce", "cd" (contrastive divergence), or one of
@@ -300,18 +300,20 @@ class DeepEnergyModel(DeepDensity):
         """An energy as deep as that of a stage."""
         sizes = shape["sizes"]
         depth = min(stage, len(sizes) - 1) if shape["layerwise"] else len(sizes) - 1
-        return DeepEnergy.random(
+        made = DeepEnergy.random(
             n_features,
             sizes[:depth],
             sizes[depth],
             shape["activation"],
             shape["sigma"],
-            hidden_bias=shape["hidden_bias"],
             learn_sigma=shape["learn_sigma"],
             random_state=seed,
             dtype=dtype,
             n_jobs=self.n_jobs,
         )
+        # The top of a stage is a hidden layer of the next one.
+        has_top_bias = depth == len(sizes) - 1
+        return made if shape["hidden_bias"] else _without_hidden_biases(made, has_top_bias)
 
     def _next_energy(self) -> DensityEnergy:
         """With the units that were on top as the uppermost layer; at last the same, learnt as a whole."""
@@ -409,6 +411,20 @@ class DeepEnergyModel(DeepDensity):
         shape, dtype = values["_shape"], parameters["top_weights"].dtype
         made = self._random_energy(values["_stage"], values["n_features_in_"], dtype, shape, 0)
         return made.with_parameters(parameters)
+
+
+def _without_hidden_biases(energy: DeepEnergy, has_top_bias: bool) -> DeepEnergy:
+    p, names = energy.parameters, energy.network.activations[:-1]
+    layers = [p[f"weights_{i}"] for i in range(len(names))]
+    return DeepEnergy(
+        DenseNetwork(layers, [None] * len(names), names) if names else None,
+        p["top_weights"],
+        p["top_bias"] if has_top_bias else None,
+        p["visible_bias"],
+        energy.sigma,
+        learn_sigma="log_sigma" in p,
+        n_jobs=energy.network.n_jobs,
+    )
 
 
 @dataclass(frozen=True)
