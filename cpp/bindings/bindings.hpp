@@ -13,10 +13,12 @@ void bind_descent(pybind11::module_& m);
 void bind_dictionary(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_gibbs(pybind11::module_& m);
+void bind_langevin(pybind11::module_& m);
 void bind_lasso(pybind11::module_& m);
 void bind_messages(pybind11::module_& m);
 void bind_omp(pybind11::module_& m);
 void bind_patches(pybind11::module_& m);
 void bind_rng(pybind11::module_& m);
+void bind_score_matching(pybind11::module_& m);
 
 }  // namespace thalweg::bindings

@@ -61,10 +61,12 @@ PYBIND11_MODULE(THALWEG_MODULE, m) {
   thalweg::bindings::bind_descent(m);
   thalweg::bindings::bind_dictionary(m);
   thalweg::bindings::bind_elementwise(m);
+  thalweg::bindings::bind_langevin(m);
   thalweg::bindings::bind_lasso(m);
   thalweg::bindings::bind_messages(m);
   thalweg::bindings::bind_omp(m);
   thalweg::bindings::bind_patches(m);
   thalweg::bindings::bind_rng(m);
+  thalweg::bindings::bind_score_matching(m);
   py::register_local_exception_translator(&translate);
 }

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from .models import (
         BernoulliRBM,
         ChainCRF,
+        ConstrainedGaussian,
         ConvolutionalDictionaryLearning,
         ConvolutionalSparseAutoencoder,
         ConvolutionalSparseCoder,
+        DeepEnergyModel,
         DictionaryLearning,
         EnergyClassifier,
         EnergyMatcher,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         GaussianBernoulliRBM,
         GridCRF,
         MiniBatchDictionaryLearning,
+        ScoreMatchingAutoencoder,
         SparseCoder,
     )
     from .preprocessing import Whitening
@@ -30,9 +33,11 @@ __version__ = "0.1.0"
 __all__ = [
     "BernoulliRBM",
     "ChainCRF",
+    "ConstrainedGaussian",
     "ConvolutionalDictionaryLearning",
     "ConvolutionalSparseAutoencoder",
     "ConvolutionalSparseCoder",
+    "DeepEnergyModel",
     "DictionaryLearning",
     "EnergyClassifier",
     "EnergyMatcher",
@@ -40,6 +45,7 @@ __all__ = [
     "GaussianBernoulliRBM",
     "GridCRF",
     "MiniBatchDictionaryLearning",
+    "ScoreMatchingAutoencoder",
     "SparseCoder",
     "Whitening",
     "__version__",

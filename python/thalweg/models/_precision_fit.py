@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 _TOLERANCE = 1e-10  # of residuals of linear systems, relative
 _MOST_STEPS = 2000  # of conjugate gradients
 _NEWTON_STEPS = 100
+_STEP_SHARE = 1e-4  # of the tolerance, which a Newton step must promise to be worth it
 _SPLITTING_STEPS = 300
 _SPLITTING_TOLERANCE = 1e-5
 _BALANCE = 10.0  # ratio of residuals from which the weight of the splitting is changed
@@ -223,7 +224,7 @@ def likeliest(S: Array, structure: PrecisionStructure, start: Array, *, tol: flo
     start : ndarray of shape (n_entries,)
         Of a positive definite matrix.
     tol : float
-        The end: half of the squared Newton decrement, relative to the size.
+        The end: a step promises less than a ten thousandth of it for each feature.
     max_iter : int
 
     References
@@ -237,7 +238,7 @@ def likeliest(S: Array, structure: PrecisionStructure, start: Array, *, tol: flo
         slope = structure.pulled(covariance - S)
         move = _newton_step(structure, matrix, covariance, slope)
         decrement = float(slope @ move)
-        if decrement <= 2 * tol * len(S):
+        if decrement <= _STEP_SHARE * tol * len(S):
             break
         length = 1.0
         while length > 1e-10:

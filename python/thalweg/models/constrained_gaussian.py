@@ -89,7 +89,7 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
         Iterations of L-BFGS, or Newton's of "maximum_likelihood".
     tol : float, default=1e-6
         "nce" and "conditional_nce" end where no element of the gradient exceeds it, for data scaled to unit
-        variance; "maximum_likelihood" where the likelihood is known to it, per feature.
+        variance; "maximum_likelihood" where a step promises less than 1e-4 of it, per feature.
     random_state : int, RandomState or Generator, default=None
         Seed of the noise, and of `sample`.
 
@@ -356,9 +356,13 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
         """The loss over all rows made small, always with the same noise."""
         start = {**energy.parameters, **{_OWN + name: p for name, p in own.items()}}
         packing = Packing(start)
+        # An entry that stands in many places bends the loss as often.
+        counts = energy.structure.pulled(np.ones((energy.n_features,) * 2))
+        shares = {name: np.ones(p.shape) for name, p in start.items()} | {"precision": np.sqrt(counts)}
+        unit = packing.flat(shares)
 
         def objective(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            here = packing.unpacked(v)
+            here = packing.unpacked(v / unit)
             learnt = {name.removeprefix(_OWN): here.pop(name) for name in list(here) if _OWN in name}
             model = energy.with_parameters(here)
             value, total = 0.0, np.zeros_like(v)
@@ -369,11 +373,11 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
                 value += share * part
                 made = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
                 total += share * packing.flat(made)
-            return value, total
+            return value, total / unit
 
         with np.errstate(over="ignore"):
             found, n_iter, converged = optim.minimise_lbfgs(
-                objective, packing.flat(start), max_iter=self.max_iter, tol=self.tol
+                objective, packing.flat(start) * unit, max_iter=self.max_iter, tol=self.tol
             )
         self.__dict__["n_iter_"] = max(n_iter, 1)
         if not is_finite(found):
@@ -384,7 +388,7 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        return packing.unpacked(found)
+        return packing.unpacked(found / unit)
 
     def _report_constraint(self) -> None:
         self.__dict__["is_constraint_active_"] = True
