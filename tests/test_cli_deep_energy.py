@@ -289,7 +289,9 @@ def test_small_photographs_are_skipped_and_named(
 ) -> None:
     photograph(3, (3, 50, 3)).save(tmp_path / "small.png")
     out = tmp_path / "run"
-    assert main(command(photos, out, tmp_path / "small.png", "--epochs", "1")) == 0
+    for name in ("p0.png", "p1.png"):
+        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    assert main(command(tmp_path, out, "--epochs", "1")) == 0
     assert f"{tmp_path / 'small.png'}: skipped, for it is smaller than a patch" in capsys.readouterr().err
     assert metrics_of(out)["names"] == ["p0.png", "p1.png"]
     capsys.readouterr()
