@@ -38,7 +38,7 @@ STREAM_SLICES = 26
 STREAM_CONDITIONAL_NOISE = 27
 STREAM_DATA_LATENTS = 28
 STREAM_NOISE_LATENTS = 29
-STREAM_DENSITY_CHAINS = 30
+STREAM_DENSITY_CHAINS = 30  # momenta; the next one belongs to their tests, the one after to pilot runs
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:
@@ -69,13 +69,28 @@ def normals(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArr
 
 
 def normal_rows(
-    seed: int, stream: int, step: int, shape: tuple[int, int], dtype: Any, first_row: int = 0
+    seed: int,
+    stream: int,
+    step: int,
+    shape: tuple[int, int],
+    dtype: Any = np.float64,
+    first_row: int = 0,
+    n_jobs: int = 0,
 ) -> NDArray[Any]:
-    """Standard normals of this shape: row r is the sequence of row `first_row` + r."""
-    made = np.empty(shape, dtype)
-    for r in range(shape[0]):
-        made[r] = normals(seed, stream, step, shape[1], first_row + r)
-    return made
+    """Standard normals (n, d) in float32 or float64: row r is the sequence of row `first_row` + r.
+
+    `n_jobs` is a number of threads as `_check.thread_number` gives it.
+    """
+    out = np.empty(shape, dtype)
+    _cpu.normal_rows(out, seed & (2**64 - 1), stream, first_row, step & (2**32 - 1), n_jobs)
+    return out
+
+
+def uniform_rows(seed: int, stream: int, step: int, n: int, first_row: int = 0) -> NDArray[np.float64]:
+    """The first uniform in [0, 1) of the sequence of each row, from `first_row` on, shape (n,)."""
+    out = np.empty(n)
+    _cpu.uniform_rows(out, seed & (2**64 - 1), stream, first_row, step & (2**32 - 1))
+    return out
 
 
 def permutation(seed: int, stream: int, step: int, n: int, row: int = 0) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Deep densities and their chains, row after row, in float64.
 
-A density is a dict: "weights" and "bias" (lists; a bias may be None), "activations", "top_weights", "top_bias",
-"visible_bias", "inverse_variance".
+A density is a dict: "weights" and "bias" (lists; a bias may be None), "activations", "top_weights",
+"top_bias", "visible_bias", "inverse_variance".
 """
 
 from __future__ import annotations

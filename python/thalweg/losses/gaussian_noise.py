@@ -112,10 +112,29 @@ class GaussianNoise:
         -------
         ndarray of shape (n, n_features)
         """
+        return self.sample_with_log_density(n, draws, dtype)[0]
+
+    def sample_with_log_density(
+        self, n: int, draws: Draws, dtype: Any
+    ) -> tuple[FloatArray, NDArray[np.float64]]:
+        """Rows of noise and their log densities, for the price of the former.
+
+        Parameters
+        ----------
+        n : int
+        draws : Draws
+        dtype : {float32, float64}
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_features)
+        log_density : ndarray of float64, shape (n,)
+        """
         shape = (n, self.n_features)
         normal = _rng.normal_rows(draws.seed, draws.stream, draws.step, shape, dtype, draws.first_row)
-        made: FloatArray = self._times(normal, self._factor) + self.mean.astype(dtype)
-        return made
+        X: FloatArray = self._times(normal, self._factor)
+        X += self.mean.astype(dtype)
+        return X, self._log_density_of_white(normal)
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
         """log p(x) of every row, in float64.
@@ -131,9 +150,11 @@ class GaussianNoise:
         rows = float_array(X, "X", ndim=2)
         if rows.shape[1] != self.n_features:
             raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
-        white = self._times(rows - self.mean, self._whitening)
-        made: NDArray[np.float64] = -0.5 * np.einsum("ij,ij->i", white, white) - self._log_normalizer
-        return made
+        return self._log_density_of_white(self._times(rows - self.mean, self._whitening))
+
+    def _log_density_of_white(self, white: FloatArray) -> NDArray[np.float64]:
+        squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white, dtype=np.float64)
+        return -0.5 * squares - self._log_normalizer
 
     def _times(self, rows: FloatArray, matrix: FloatArray) -> FloatArray:
         """rows matrix', or what that is of a diagonal; in the dtype of the rows."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import _rng, ops
 from .._base import Draws, LatentDensity, NoiseDistribution, Parameters, Posterior
 from .._check import FloatArray, whole_number
-from ._density import added, log_noise_density, rows_of
+from ._density import added, log_noise_density, noise_rows, rows_of
 
 
 class VariationalNoiseContrastiveEstimation:
@@ -111,19 +111,19 @@ class VariationalNoiseContrastiveEstimation:
             {name: own[f"posterior_{name}"] for name in self.posterior.parameters}
         )
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
-        noise = self.noise.sample(nu * len(rows), key, rows.dtype)
+        noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
+        log_p = log_noise_density(self.noise, rows, draws.first_row)
         sides = (
-            (rows, "X", _rng.STREAM_DATA_LATENTS, draws.first_row, _data_term),
-            (noise, "its own samples", _rng.STREAM_NOISE_LATENTS, nu * draws.first_row, _noise_term),
+            (rows, log_p, _rng.STREAM_DATA_LATENTS, draws.first_row, _data_term),
+            (noise, log_p_of_noise, _rng.STREAM_NOISE_LATENTS, nu * draws.first_row, _noise_term),
         )
         loss, of_c = 0.0, 0.0
         gradient: Parameters = {}
         of_posterior: Parameters = {}
-        for x, name, stream, first_row, term in sides:
+        for x, log_noise, stream, first_row, term in sides:
             of_latents = Draws(draws.seed, stream, first_row, draws.step)
             seen = self._latents(energy, posterior, x, of_latents)
-            level = log_noise_density(self.noise, x, first_row, name)
-            level = level + np.log(nu) + own["log_normalizer"][0]
+            level = log_noise + np.log(nu) + own["log_normalizer"][0]
             value, of_ratio, of_log_q = term(seen, level[:, None], posterior.is_enumerated)
             loss += value / len(rows)
             of_c -= float(of_ratio.sum()) / len(rows)

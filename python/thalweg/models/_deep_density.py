@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +19,7 @@ from ..inference.annealing import LogPartition, temperatures as path_temperature
 from ..inference.continuous import minimise_continuous
 from ..inference.density_annealing import anneal_density
 from ..inference.langevin import HamiltonianMonteCarlo, Langevin, MetropolisAdjustedLangevin
-from ._density import UnnormalisedDensity, blocks
+from ._density import blocks
 from ._density_learning import DensityLearner
 
 SAMPLERS = ("hmc", "mala", "langevin")
@@ -30,7 +29,7 @@ _MOST_UNITS = 20  # whose states are enumerated where nobody has chosen a method
 _FIRST_STEP = 0.5  # of a sampler, in units of the least deviation that the energy can have, before warm-up
 
 
-class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnnormalisedDensity, DensityLearner):  # type: ignore[misc]
+class DeepDensity(DensityLearner):
     """A density exp(-E(x)) / Z with a `DeepEnergy`."""
 
     energy_: DeepEnergy
@@ -53,7 +52,7 @@ class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unnormalise
         out = np.empty((len(rows), self.energy_.n_components), rows.dtype)
         with one_blas_thread:
             for block in blocks(len(rows)):
-                out[block] = self.energy_.hidden_probabilities(rows[block])
+                out[block] = self.energy_.top_probabilities(rows[block])
         return out
 
     @property
@@ -120,14 +119,15 @@ class DeepDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unnormalise
         FloatingPointError
             Chains leave the finite numbers however small the step.
         """
+        seed = self._next_seed(random_state)
         return self.run_chains(
-            self._first_states(n, init, self._chain_seed(random_state)),
+            self._first_states(n, init, seed),
             n_steps,
             sampler=sampler,
             step=step,
             n_leapfrog=n_leapfrog,
             n_warm_up=n_warm_up,
-            random_state=random_state,
+            random_state=seed,
         ).states
 
     def run_chains(

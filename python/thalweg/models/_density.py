@@ -7,19 +7,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .. import _rng
 from .._base import DensityEnergy
 from .._blas import one_blas_thread
-from .._check import FloatArray, real_number
+from .._check import FloatArray, real_number, refuse_masked, seed_number
 from ..inference.annealing import LogPartition
 
 _BLOCK_ROWS = 4096
 
 
-class UnnormalisedDensity:
-    """Questions that an energy answers; a subclass checks rows, and knows or estimates log Z."""
+class UnnormalisedDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Questions that an energy answers; a subclass learns it, and knows or estimates log Z."""
 
     energy_: DensityEnergy
+    _seed: int
+    _n_sampled: int
 
     def free_energy(self, X: Any) -> NDArray[np.float64]:
         """E(x) = -log p(x) - log Z of every row.
@@ -95,7 +100,26 @@ class UnnormalisedDensity:
         raise NotImplementedError
 
     def _rows(self, X: Any, *, reset: bool = False) -> FloatArray:
-        raise NotImplementedError
+        """X checked, float32 or float64."""
+        if not reset:
+            check_is_fitted(self, "energy_")
+        refuse_masked(X, "X")
+        rows: FloatArray = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), order="C")
+        return rows
+
+    def _next_seed(self, random_state: Any) -> int:
+        """The seed of one call: a given one, or the next of the estimator's own sequence."""
+        if random_state is not None:
+            return seed_number(random_state)
+        check_is_fitted(self, "energy_")
+        number = self._n_sampled
+        self._n_sampled = number + 1
+        return int(_rng.words(self._seed, _rng.STREAM_SEEDS, 0, 1, row=number)[0] >> np.uint64(1))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def blocks(n_rows: int) -> Iterator[slice]:

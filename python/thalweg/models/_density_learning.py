@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, optim
 from .._base import DensityEnergy, DensityLoss, Draws, Parameters
@@ -22,11 +21,11 @@ from .._check import (
     is_finite,
     one_of,
     real_number,
-    refuse_masked,
     seed_number,
     thread_number,
     whole_number,
 )
+from ._density import UnnormalisedDensity
 from ._learning import unchanged_by_errors
 from ._rbm_learning import moments
 
@@ -49,7 +48,7 @@ class _Step:
     n_rows: int
 
 
-class DensityLearner(BaseEstimator):  # type: ignore[misc]
+class DensityLearner(UnnormalisedDensity):
     """Training of an unnormalised density by gradients; a subclass says of which energy, and by which loss."""
 
     optimizer: str
@@ -64,13 +63,10 @@ class DensityLearner(BaseEstimator):  # type: ignore[misc]
     callback: Callable[[dict[str, Any]], Any] | None
     verbose: int | bool
 
-    energy_: DensityEnergy
     loss_curve_: NDArray[np.float64]
     n_iter_: int
     n_steps_: int
-    _seed: int
     _n_seen: int
-    _n_sampled: int
     _n_rows: int
     _fit_batch_size: int
     _mean: NDArray[np.float64]
@@ -396,27 +392,9 @@ class DensityLearner(BaseEstimator):  # type: ignore[misc]
                 f"time = {seconds:.2f}s"
             )
 
-    # --- rows and seeds
-
     @property
     def _dtype(self) -> Any:
         return next(iter(self.energy_.parameters.values())).dtype
-
-    def _rows(self, X: Any, *, reset: bool = False) -> FloatArray:
-        """X checked, float32 or float64."""
-        if not reset:
-            check_is_fitted(self, "energy_")
-        refuse_masked(X, "X")
-        rows: FloatArray = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), order="C")
-        return rows
-
-    def _next_seed(self, random_state: Any) -> int:
-        """The seed of one call: a given one, or the next of the estimator's own sequence."""
-        if random_state is not None:
-            return seed_number(random_state)
-        number = self._n_sampled
-        self._n_sampled = number + 1
-        return int(_rng.words(self._seed, _rng.STREAM_SEEDS, 0, 1, row=number)[0] >> np.uint64(1))
 
     # --- state
 
@@ -443,10 +421,10 @@ class DensityLearner(BaseEstimator):  # type: ignore[misc]
         state |= {"_own": with_prefix(held, _OWN), "_averages": averages}
         if values["feature_names_in_"] is not None:
             state["feature_names_in_"] = np.array(values["feature_names_in_"], object)
-        state["energy_"] = self._energy_from(with_prefix(held, "parameter."), state)
+        state["energy_"] = self._energy_from(with_prefix(held, "parameter."), values)
         self.__dict__.update(state)
 
-    def _energy_from(self, parameters: Parameters, state: dict[str, Any]) -> DensityEnergy:
+    def _energy_from(self, parameters: Parameters, values: dict[str, Any]) -> DensityEnergy:
         """The energy of saved parameters."""
         raise NotImplementedError
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, losses, optim
 from .._base import DensityLoss, Draws, Parameters
@@ -20,7 +20,6 @@ from .._check import (
     is_finite,
     one_of,
     real_number,
-    refuse_masked,
     seed_number,
     whole_number,
 )
@@ -47,7 +46,7 @@ _FLOOR = 0.01  # least eigenvalue of the precision, in units of the inverse of t
 _OWN = "own."
 
 
-class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDensity, BaseEstimator):  # type: ignore[misc]
+class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: ignore[misc]
     r"""A Gaussian with a structured precision, learnt with or without its normaliser.
 
     .. math:: \log p(x) = -\tfrac12 (x - \mu)^\top \Lambda (x - \mu) - \log Z, \qquad
@@ -172,8 +171,6 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
     regularization_: float
     log_normalizer_: float
     n_iter_: int
-    _seed: int
-    _n_sampled: int
     _roots: tuple[NDArray[np.float64], NDArray[np.float64]]
 
     def fit(self, X: Any, y: Any = None) -> ConstrainedGaussian:
@@ -429,12 +426,7 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
         """
         check_is_fitted(self, "energy_")
         whole_number(n, "n", minimum=1)
-        if random_state is None:
-            number = self._n_sampled
-            self._n_sampled = number + 1
-            seed = int(_rng.words(self._seed, _rng.STREAM_SEEDS, 0, 1, row=number)[0] >> np.uint64(1))
-        else:
-            seed = seed_number(random_state)
+        seed = self._next_seed(random_state)
         normals = _rng.normal_rows(seed, _rng.STREAM_SAMPLES, 0, (n, self.n_features_in_), np.float64)
         values, vectors = self._roots
         with one_blas_thread:
@@ -517,18 +509,6 @@ class ConstrainedGaussian(OneToOneFeatureMixin, TransformerMixin, UnnormalisedDe
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(f"{name}: expected {self.n_features_in_} features, got shape {rows.shape}")
         return rows
-
-    def _rows(self, X: Any, *, reset: bool = False) -> FloatArray:
-        if not reset:
-            check_is_fitted(self, "energy_")
-        refuse_masked(X, "X")
-        rows: FloatArray = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), order="C")
-        return rows
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
     # --- state
 
