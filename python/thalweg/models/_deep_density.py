@@ -13,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _rng
 from .._base import Draws
 from .._blas import one_blas_thread
-from .._check import FloatArray, float_array, one_of, real_number, thread_number, whole_number
+from .._check import FloatArray, float_array, one_of, real_number, whole_number
 from ..energies import DeepEnergy
-from ..inference.annealing import LogPartition, temperatures as path_temperatures
+from ..inference.annealing import LogPartition
+from ..inference.annealing import temperatures as path_temperatures
 from ..inference.continuous import minimise_continuous
 from ..inference.density_annealing import anneal_density
-from ..inference.langevin import HamiltonianMonteCarlo, Langevin, MetropolisAdjustedLangevin
+from ..inference.langevin import Chains, HamiltonianMonteCarlo, Langevin, MetropolisAdjustedLangevin
 from ._density import blocks
 from ._density_learning import DensityLearner
 
@@ -26,7 +27,7 @@ SAMPLERS = ("hmc", "mala", "langevin")
 METHODS = ("ais", "exact")
 
 _MOST_UNITS = 20  # whose states are enumerated where nobody has chosen a method
-_FIRST_STEP = 0.5  # of a sampler, in units of the least deviation that the energy can have, before warm-up
+_FIRST_STEP = {"hmc": 0.5, "mala": 0.1, "langevin": 0.1}  # in units of sigma, or of its square
 
 
 class DeepDensity(DensityLearner):
@@ -81,9 +82,9 @@ class DeepDensity(DensityLearner):
         *,
         init: Any = None,
         sampler: str = "hmc",
-        step: float | None = None,
+        step_size: float | None = None,
         n_leapfrog: int = 10,
-        n_warm_up: int = 100,
+        warm_up: int = 100,
         random_state: Any = None,
     ) -> FloatArray:
         """States of independent chains.
@@ -100,11 +101,12 @@ class DeepDensity(DensityLearner):
         sampler : {"hmc", "mala", "langevin"}, default="hmc"
             Hamiltonian Monte Carlo, Langevin's steps with acceptance, or without, whose bias falls with the
             step; see `thalweg.inference`.
-        step : float, default=None
-            Their step size; None stands for half of `sigma_`.
+        step_size : float, default=None
+            Of "hmc" in the units of the data, of the others in their square. None begins the warm-up at
+            `sigma_` / 2, or `sigma_`^2 / 10.
         n_leapfrog : int, default=10
             Leapfrog steps of a step of "hmc".
-        n_warm_up : int, default=100
+        warm_up : int, default=100
             Steps before, in which the size is adapted to a usual acceptance ("langevin" keeps its own).
         random_state : int, RandomState or Generator, default=None
             Seed of the draws; None goes on with the estimator's own sequence, so that calls differ.
@@ -124,11 +126,11 @@ class DeepDensity(DensityLearner):
             self._first_states(n, init, seed),
             n_steps,
             sampler=sampler,
-            step=step,
+            step_size=step_size,
             n_leapfrog=n_leapfrog,
-            n_warm_up=n_warm_up,
+            warm_up=warm_up,
             random_state=seed,
-        ).states
+        ).X
 
     def run_chains(
         self,
@@ -136,35 +138,39 @@ class DeepDensity(DensityLearner):
         n_steps: int = 200,
         *,
         sampler: str = "hmc",
-        step: float | None = None,
+        step_size: float | None = None,
         n_leapfrog: int = 10,
-        n_warm_up: int = 0,
+        warm_up: int = 0,
         random_state: Any = None,
-    ) -> Any:
+    ) -> Chains:
         """Chains from these states, with all that their sampler tells: acceptance, step size, divergences.
 
         Parameters
         ----------
         init : array-like of shape (n, n_features)
-        n_steps, sampler, step, n_leapfrog, n_warm_up, random_state
+        n_steps, sampler, step_size, n_leapfrog, warm_up, random_state
             As in `sample`.
 
         Returns
         -------
-        result
-            As the sampler's `run` returns it; `states` is of shape (n, n_features).
+        Chains
+            `X` of shape (n, n_features), `acceptance`, `chain_acceptance`, `step_size`, `n_halvings`.
         """
         check_is_fitted(self, "energy_")
         whole_number(n_steps, "n_steps", minimum=1)
-        whole_number(n_warm_up, "n_warm_up")
+        whole_number(warm_up, "warm_up")
+        if step_size is not None:
+            real_number(step_size, "step_size", above=0.0)
         states = float_array(init, "init", ndim=2, dtype=self._dtype)
         if states.shape[1] != self.n_features_in_:
             raise ValueError(f"init: expected {self.n_features_in_} features, got shape {states.shape}")
-        size = _FIRST_STEP * self.sigma_ if step is None else real_number(step, "step", above=0.0)
-        made = make_sampler(sampler, size, n_leapfrog, self.n_jobs)
+        made = make_sampler(sampler, step_size, self.sigma_, n_leapfrog)
         draws = Draws(self._next_seed(random_state), _rng.STREAM_SAMPLES)
         with one_blas_thread:
-            return made.run(self.energy_, states, n_steps, draws, n_warm_up=n_warm_up)
+            chains: Chains = made.run(
+                self.energy_, states, n_steps, draws, warm_up=warm_up, n_jobs=self.n_jobs
+            )
+        return chains
 
     def modes(self, X: Any, *, max_iter: int = 1000, tol: float = 1e-4) -> FloatArray:
         """Climbs log p from every row of X to a mode, by spectral projected gradients.
@@ -270,20 +276,31 @@ class DeepDensity(DensityLearner):
             return LogPartition.exactly(self.energy_.with_parameters(wide).log_partition())
         whole_number(n_runs, "n_runs", minimum=2)
         t = path_temperatures(temperatures)
-        sampler = make_sampler("hmc", _FIRST_STEP * self.sigma_, n_leapfrog, self.n_jobs)
-        seed = self._next_seed(random_state)
+        bias = self.energy_.parameters.get("visible_bias", np.zeros(self.n_features_in_))
+        base_mean = self.sigma_**2 * bias.astype(np.float64)
         with one_blas_thread:
-            return anneal_density(self.energy_, sampler, t, n_runs, seed)
+            return anneal_density(
+                self.energy_,
+                base_mean,
+                self.sigma_,
+                t,
+                n_runs,
+                self._next_seed(random_state),
+                n_leapfrog=n_leapfrog,
+                dtype=self._dtype,
+                n_jobs=self.n_jobs,
+            )
 
     def _is_rbm(self) -> bool:
         return len(self.energy_.network.activations) == 1
 
 
-def make_sampler(name: str, step: float, n_leapfrog: int, n_jobs: int | None) -> Any:
-    """A sampler of `thalweg.inference` by its name here."""
+def make_sampler(name: str, step_size: float | None, sigma: float, n_leapfrog: int) -> Any:
+    """A sampler of `thalweg.inference` by its name here; its first step is by sigma, where none is given."""
     one_of(name, "sampler", SAMPLERS)
     whole_number(n_leapfrog, "n_leapfrog", minimum=1)
-    thread_number(n_jobs)
+    # Of Langevin's steps the size is the square of a length.
+    size = _FIRST_STEP[name] * (sigma if name == "hmc" else sigma**2) if step_size is None else step_size
     if name == "hmc":
-        return HamiltonianMonteCarlo(step, n_leapfrog, n_jobs=n_jobs)
-    return (MetropolisAdjustedLangevin if name == "mala" else Langevin)(step, n_jobs=n_jobs)
+        return HamiltonianMonteCarlo(size, n_leapfrog)
+    return (MetropolisAdjustedLangevin if name == "mala" else Langevin)(size)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .. import _rng, losses
 from .._base import DensityEnergy, DensityLoss, Draws, NoiseDistribution, Parameters
-from .._blas import one_blas_thread
 from .._check import FloatArray, one_of, real_number, whole_number
 from ..energies import DeepEnergy, DenseNetwork
 from ._covariances import add_to_diagonal, covariance_of, lacking
@@ -25,7 +24,6 @@ NOISES = ("full", "diagonal")
 _SMOOTH_LOSSES = ("score_matching", "sliced")
 _DENOISING_SHARE = 0.25  # of the data's deviation, where nobody has chosen a noise
 _WARM_UP = 50  # steps of the sampler before every pass
-_WARM_UP_STREAM = _rng.STREAM_SAMPLES
 
 
 class DeepEnergyModel(DeepDensity):
@@ -71,7 +69,8 @@ class DeepEnergyModel(DeepDensity):
     sampler : {"hmc", "mala", "langevin"}, default="hmc"
         Of "cd".
     sampler_step : float, default=None
-        Its step size. None adapts it before every pass, in a warm-up whose states are thrown away.
+        Its step size, of "hmc" in the units of the data, of the others in their square. None adapts it before
+        every pass, in a warm-up whose states are thrown away; of "langevin" it stands for sigma^2 / 10.
     n_sampler_steps : int, default=1
         Its steps, from the data, for every step of learning.
     n_leapfrog : int, default=10
@@ -352,7 +351,7 @@ class DeepEnergyModel(DeepDensity):
                 self._noise_scale(), self.noise_ratio
             ),
             "cd": lambda: losses.DensityContrastiveDivergence(
-                _Chains(self._sampler(), self.n_sampler_steps)
+                _Chains(self._sampler(), self.n_sampler_steps, self.n_jobs)
             ),
         }
         return makers[self.loss]()
@@ -376,19 +375,16 @@ class DeepEnergyModel(DeepDensity):
         return losses.GaussianNoise(self._mean, covariance)
 
     def _sampler(self) -> Any:
-        step = self.sampler_step
-        if step is None:
-            step = self._adapted_step
-        return make_sampler(self.sampler, step or 0.5 * self.sigma_, self.n_leapfrog, self.n_jobs)
+        step_size = self._adapted_step if self.sampler_step is None else float(self.sampler_step)
+        return make_sampler(self.sampler, step_size, self.sigma_, self.n_leapfrog)
 
     def _state_of_pass(self, X: FloatArray, number: int) -> dict[str, Any]:
         """The sampler's step size, adapted on the first rows of the pass."""
         if self.loss != "cd" or self.sampler_step is not None or self.sampler == "langevin":
             return {}
-        draws = Draws(self._seed, _WARM_UP_STREAM, 0, number)
-        with one_blas_thread:
-            found = self._sampler().run(self.energy_, X, 1, draws, n_warm_up=_WARM_UP)
-        return {"_adapted_step": float(found.step)}
+        draws = Draws(self._seed, _rng.STREAM_WARM_UP, 0, number * _WARM_UP)
+        found = self._sampler().run(self.energy_, X, 0, draws, warm_up=_WARM_UP, n_jobs=self.n_jobs)
+        return {"_adapted_step": float(found.step_size)}
 
     # --- state
 
@@ -433,10 +429,11 @@ class _Chains:
 
     sampler: Any
     n_steps: int
+    n_jobs: int | None
 
     def step(self, energy: DensityEnergy, X: FloatArray, draws: Draws) -> FloatArray:
         """States that the chains which begin at X reach."""
-        states: FloatArray = self.sampler.run(energy, X, self.n_steps, draws).states
+        states: FloatArray = self.sampler.run(energy, X, self.n_steps, draws, n_jobs=self.n_jobs).X
         return states
 
 
