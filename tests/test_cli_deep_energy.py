@@ -536,5 +536,5 @@ def test_a_set_of_one_value_has_a_width() -> None:
 
 def test_the_gaussian_of_many_patches_is_not_regularised() -> None:
     pixels = np.random.default_rng(0).normal(size=(5000, 4)) @ np.diag([1.0, 2.0, 1.0, 1.0])
-    gaussian = fit_gaussian(pixels, (2, 2), "full", 1, 0.0)
+    gaussian = fit_gaussian(pixels, (2, 2), "full", 1, "maximum_likelihood", 0.0)
     assert np.allclose(gaussian.precision, np.linalg.inv(np.cov(pixels.T, bias=True)), rtol=1e-6, atol=1e-8)

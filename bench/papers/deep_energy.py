@@ -99,8 +99,10 @@ class Gaussian:
 
 
 def fitted(X: np.ndarray, args: Any) -> Gaussian:
-    """By score matching, kept positive definite."""
-    model = ConstrainedGaussian(args.structure, image_shape=(SIDE, SIDE), radius=args.radius).fit(X)
+    """By maximum likelihood: score matching alone leaves the cone of the positive definite here."""
+    model = ConstrainedGaussian(
+        args.structure, image_shape=(SIDE, SIDE), radius=args.radius, estimator="maximum_likelihood"
+    ).fit(X)
     return Gaussian(X.mean(axis=0, dtype=np.float64), np.asarray(model.precision_, np.float64))
 
 

@@ -25,6 +25,7 @@ from .learn_convolutional import (
 from .learn_deep_energy import (
     ACTIVATIONS,
     DEEP_ENERGY_DEFAULTS,
+    ESTIMATORS,
     STRUCTURES,
     learn_deep_energy,
 )
@@ -235,6 +236,7 @@ def _add_deep_energy(models: Any) -> None:
     switch = argparse.BooleanOptionalAction
     add("whiten", "whether patches are whitened by the fitted Gaussian", action=switch)
     add("gaussian", "its precision: free, of pixels near each other, or a convolution", choices=STRUCTURES)
+    add("gaussian_estimator", "how its precision is estimated", choices=ESTIMATORS)
     add("gaussian_radius", "how far it reaches, in pixels", type=_integer(1), metavar="N")
     add(
         "whitening_eps",
@@ -254,6 +256,7 @@ def _add_network_options(add: Callable[..., None]) -> None:
     add("activation", "what these layers end in", choices=ACTIVATIONS)
     add("sigma", "deviation of the quadratic part, or 'learn'", type=_sigma, metavar="S")
     add("hidden_bias", "whether the layers below have biases (the lecture's have none)", action=switch)
+    add("init_bias", "hidden biases begin uniform up to this size", type=_number(0), metavar="B")
     add("loss", "what training lowers", choices=DENSITY_LOSSES)
     add("learning_rate", "step size of Adam", type=_positive, metavar="R")
     add("batch_size", "patches in a step", type=_integer(1), metavar="N")

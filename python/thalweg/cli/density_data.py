@@ -31,7 +31,12 @@ def density_rows(model: DensityModel) -> Rows:
     model.run["n_constant"] = n_constant
     if model.gaussian is None:
         model.gaussian = fit_gaussian(
-            learnt, model.shape, options["gaussian"], options["gaussian_radius"], options["whitening_eps"]
+            learnt,
+            model.shape,
+            options["gaussian"],
+            options["gaussian_radius"],
+            options["gaussian_estimator"],
+            options["whitening_eps"],
         )
     held_out = None
     if patches.held_out is not None:

@@ -25,6 +25,7 @@ from .run import Job, Recorder, learn, steps_per_epoch
 LOSSES = ("score_matching", "denoising", "sliced", "nce", "conditional_nce", "cd")
 ACTIVATIONS = ("sigmoid", "tanh", "softplus", "relu")
 STRUCTURES = ("full", "banded", "toeplitz")
+ESTIMATORS = ("maximum_likelihood", "score_matching")
 
 # Options that are parameters of the estimator, of the same names.
 _PARAMETERS: dict[str, Any] = {
@@ -33,6 +34,7 @@ _PARAMETERS: dict[str, Any] = {
     "activation": "sigmoid",
     "sigma": 1.0,
     "hidden_bias": True,
+    "init_bias": 2.0,
     "loss": "nce",
     "learning_rate": 1e-3,
     "batch_size": 100,
@@ -47,6 +49,7 @@ DEEP_ENERGY_DEFAULTS: dict[str, Any] = {
     "whiten": True,
     "gaussian": "toeplitz",
     "gaussian_radius": 3,
+    "gaussian_estimator": "maximum_likelihood",
     "whitening_eps": 0.0,
     "seed": 0,
     "dtype": "float32",

@@ -91,7 +91,7 @@ def gaussian_from(state: dict[str, Any] | None) -> PatchGaussian | None:
 
 
 def fit_gaussian(
-    pixels: NDArray[Any], shape: tuple[int, int], structure: str, radius: int, eps: float
+    pixels: NDArray[Any], shape: tuple[int, int], structure: str, radius: int, estimator: str, eps: float
 ) -> PatchGaussian:
     """The Gaussian of rows of pixels, to whose covariance `eps` mean eigenvalues are added.
 
@@ -105,7 +105,7 @@ def fit_gaussian(
             stacklevel=2,
         )
         eps = _EPS_OF_FEW
-    fitted = ConstrainedGaussian(structure=structure, image_shape=shape, radius=radius)
+    fitted = ConstrainedGaussian(structure, image_shape=shape, radius=radius, estimator=estimator)
     with one_blas_thread:
         fitted.fit(_regularised(pixels, eps))
     return PatchGaussian(
