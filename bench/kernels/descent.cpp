@@ -1,4 +1,5 @@
-// Steps, of momentum with weight decay and of Adam, on a parameter of 500 x 784, and on one too large for the caches.
+// Steps, of momentum with weight decay and of Adam, on a parameter of 500 x 784, and on one too large for the
+// caches.
 #include "kernels/descent.hpp"
 
 #include <benchmark/benchmark.h>

@@ -39,8 +39,7 @@ STREAM_CONDITIONAL_NOISE = 27
 STREAM_DATA_LATENTS = 28
 STREAM_NOISE_LATENTS = 29
 STREAM_DENSITY_CHAINS = 30  # momenta; the next one belongs to their tests, the one after to pilot runs
-
-STREAM_WARM_UP = 40  # likewise
+STREAM_WARM_UP = 40  # likewise; the next one belongs to their tests
 STREAM_INITIAL_BIASES = 43
 
 
@@ -77,6 +76,7 @@ def normal_rows(
     step: int,
     shape: tuple[int, int],
     dtype: Any = np.float64,
+    *,
     first_row: int = 0,
     n_jobs: int = 0,
 ) -> NDArray[Any]:

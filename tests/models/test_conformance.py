@@ -15,8 +15,10 @@ from thalweg import models
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "BernoulliRBM": {"n_components": 5},
     "GaussianBernoulliRBM": {"n_components": 5},
+    "DeepEnergyModel": {"n_components": 5, "hidden_layer_sizes": (4,), "n_iter": 3},
     "DictionaryLearning": {"max_iter": 20, "transform_algorithm": "lasso_lars"},
     "MiniBatchDictionaryLearning": {"batch_size": 10, "max_iter": 5},
+    "ScoreMatchingAutoencoder": {"n_components": 5, "n_iter": 3},
     "SparseCoder": {"dictionary": np.random.default_rng(0).normal(size=(5, 3))},
 }
 

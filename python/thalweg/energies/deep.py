@@ -13,7 +13,16 @@ import numpy as np
 from .. import ops
 from .._base import Parameters
 from .._blas import one_blas_thread
-from .._check import FloatArray, one_of, real_number, seed_number, whole_number
+from .._check import (
+    FloatArray,
+    is_finite,
+    one_of,
+    real_number,
+    seed_number,
+    thread_number,
+    whole_number,
+)
+from .._native import cpu as _cpu
 from ._bipartite import row_blocks
 from ._density_rows import directions_of_rows, tape_of, weights_of_rows
 from ._jets import Jets, jets
@@ -30,9 +39,10 @@ class DeepTape:
     """What `DeepEnergy`'s methods leave for the way back; the arrays are not copies."""
 
     X: FloatArray
-    network: DenseTape
+    network: DenseTape | None = None
     V: FloatArray | None = None
     along: Jets | None = None
+    native: tuple[Any, Any] | None = None  # of `value`: the compiled density and its tape
 
 
 class DeepEnergy:
@@ -347,13 +357,12 @@ class DeepEnergy:
         tape : DeepTape
             For `pullback`.
         """
-        outputs, tape = self.network.forward(X)
-        rows = tape.inputs[0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            around = rows * rows.dtype.type(0.5 * self._beta) - self._visible_bias(rows.dtype)
-            energies = np.einsum("ij,ij->i", rows, around, dtype=np.float64)
-            energies -= outputs.sum(axis=1, dtype=np.float64)
-            return energies.astype(rows.dtype), DeepTape(rows, tape)
+        rows = self.network._rows(X)
+        density, energies = self.native_density(rows.dtype), np.empty(len(rows))
+        tape = density.value(rows, energies, self._n_threads)
+        _refuse_overflow(energies, rows.dtype)
+        with np.errstate(over="ignore"):
+            return energies.astype(rows.dtype), DeepTape(rows, native=(density, tape))
 
     def pullback(self, tape: DeepTape, gradient: Any) -> Parameters:
         """The gradient of sum_n gradient_n E(x_n) in every parameter.
@@ -370,11 +379,20 @@ class DeepEnergy:
             In the dtype of `X`.
         """
         g = weights_of_rows(gradient, "gradient", tape_of(tape, DeepTape).X)
-        down = np.broadcast_to(-g[:, None], (len(g), self.n_components))
-        made = self._named(self.network.pullback(tape.network, np.ascontiguousarray(down))[0])
-        with one_blas_thread:
-            squares = np.einsum("ij,ij->i", tape.X, tape.X)
-            return self._completed(made, -(g @ tape.X), -self._beta * float(g @ squares))
+        if tape.native is None:
+            raise TypeError("tape: expected what `value` returned")
+        density, native_tape = tape.native
+        into = _NativeGradient(self, g.dtype)
+        of_log_sigma = density.pull(
+            native_tape,
+            tape.X,
+            g.astype(np.float64),
+            into.weights,
+            into.bias,
+            *into.top,
+            n_jobs=self._n_threads,
+        )
+        return into.completed(of_log_sigma)
 
     def score_function(self, X: Any) -> FloatArray:
         """psi(x) = -dE/dx = d log p / dx of every row.
@@ -387,7 +405,36 @@ class DeepEnergy:
         -------
         ndarray of shape (n_samples, n_features)
         """
-        return self.score(X)[0]
+        rows = self.network._rows(X)
+        psi = np.empty_like(rows)
+        self.native_density(rows.dtype).score(rows, psi, n_jobs=self._n_threads)
+        _refuse_overflow(psi, rows.dtype)
+        return psi
+
+    def native_density(self, dtype: Any) -> Any:
+        """The density with its parameters as they are now, packed for compiled code.
+
+        Parameters
+        ----------
+        dtype : {float32, float64}
+
+        Returns
+        -------
+        DeepDensityFloat32 or DeepDensityFloat64
+            What moves chains in `thalweg.inference.langevin`.
+        """
+        own, depth = self.network.parameters, len(self.network.activations) - 1
+        taken = {name: np.ascontiguousarray(p, dtype) for name, p in own.items()}
+        top = taken[f"weights_{depth}"]
+        return _cpu.deep_density(
+            [taken[f"weights_{i}"] for i in range(depth)],
+            [taken.get(f"bias_{i}") for i in range(depth)],
+            list(self.network.activations[:-1]),
+            top,
+            taken.get(f"bias_{depth}", np.zeros(len(top), top.dtype)),
+            np.ascontiguousarray(self._visible_bias(top.dtype)),
+            self._finite_beta(),
+        )
 
     def score(self, X: Any) -> tuple[FloatArray, DeepTape]:
         """`score_function`, and a tape for `pull_score`.
@@ -418,6 +465,8 @@ class DeepEnergy:
         dict of str to ndarray
         """
         v = directions_of_rows(V, "V", tape_of(tape, DeepTape).X)
+        if tape.network is None:
+            raise TypeError("tape: expected what `score` returned")
         with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             along = jets(tape.network, v[:, None], self.network.n_jobs, second=False)
             made = self._named(along.pullback(np.ones((1, 1, 1), v.dtype), None))
@@ -505,6 +554,8 @@ class DeepEnergy:
         """
         self._refuse_corners("score_matching")
         rows = self.network._rows(X)
+        if len(self.network.activations) == 2 and len(rows):
+            return self._native_score_matching(rows)
         objective = np.empty(len(rows), rows.dtype)
         total = {name: np.zeros(p.shape, rows.dtype) for name, p in self.parameters.items()}
         with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
@@ -519,6 +570,29 @@ class DeepEnergy:
         """Elements of one row in the largest array of derivatives; in the first layer rows share them."""
         sizes = [len(matrix) for matrix in self.network._matrices()]
         return max(sizes) * (min(self.n_features, sizes[0]) if len(sizes) > 1 else 1)
+
+    def _native_score_matching(self, X: FloatArray) -> tuple[FloatArray, Parameters]:
+        """That of one hidden layer."""
+        own = {name: np.ascontiguousarray(p, X.dtype) for name, p in self.network.parameters.items()}
+        objective, into = np.empty(len(X)), _NativeGradient(self, X.dtype)
+        of_log_sigma = _cpu.density_score_matching(
+            own["weights_0"],
+            own.get("bias_0"),
+            self.network.activations[0],
+            own["weights_1"],
+            own.get("bias_1", np.zeros(self.n_components, X.dtype)),
+            np.ascontiguousarray(self._visible_bias(X.dtype)),
+            self._finite_beta(),
+            X,
+            objective,
+            into.weights[0],
+            into.bias[0],
+            *into.top,
+            self._n_threads,
+        )
+        _refuse_overflow(objective, X.dtype)
+        with np.errstate(over="ignore"):
+            return objective.astype(X.dtype), into.completed(of_log_sigma)
 
     def _score_matching(
         self, X: FloatArray, frame: tuple[FloatArray, FloatArray]
@@ -557,8 +631,18 @@ class DeepEnergy:
         return np.zeros(self.n_features, dtype) if bias is None else bias.astype(dtype, copy=False)
 
     @property
+    def _n_threads(self) -> int:
+        return thread_number(self.network.n_jobs)
+
+    @property
     def _beta(self) -> float:
         return self._power_of_sigma(-2.0)
+
+    def _finite_beta(self) -> float:
+        beta = self._beta
+        if not 0 < beta < math.inf:
+            raise FloatingPointError(f"1 / sigma^2 is {beta:g}: log_sigma is too large, or not finite")
+        return beta
 
     def _power_of_sigma(self, power: float) -> float:
         learned = self.parameters.get("log_sigma")
@@ -572,6 +656,31 @@ class DeepEnergy:
                 f"{what}: expected layers with a second derivative, but one is of 'relu': all of it sits on "
                 "corners, where integration by parts fails"
             )
+
+
+class _NativeGradient:
+    """Arrays for the gradient in every parameter, in the order in which compiled code takes them."""
+
+    def __init__(self, energy: DeepEnergy, dtype: Any) -> None:
+        self._energy = energy
+        own, depth = energy.network.parameters, len(energy.network.activations) - 1
+        self._made = {name: np.empty(p.shape, dtype) for name, p in own.items()}
+        self.weights = [self._made[f"weights_{i}"] for i in range(depth)]
+        self.bias = [self._made.get(f"bias_{i}") for i in range(depth)]
+        top_bias = self._made.get(f"bias_{depth}", np.empty(energy.n_components, dtype))
+        self._visible_bias = np.empty(energy.n_features, dtype)
+        self.top = (self._made[f"weights_{depth}"], top_bias, self._visible_bias)
+
+    def completed(self, of_log_sigma: float) -> Parameters:
+        """The gradients by name, of what is learnt."""
+        return self._energy._completed(self._energy._named(self._made), self._visible_bias, of_log_sigma)
+
+
+def _refuse_overflow(values: FloatArray, dtype: Any) -> None:
+    if not is_finite(values):
+        raise FloatingPointError(
+            f"outputs of the energy are not finite in {dtype}: its parameters are too large, or not finite"
+        )
 
 
 def orthonormal_frame(weights: FloatArray) -> tuple[FloatArray, FloatArray]:

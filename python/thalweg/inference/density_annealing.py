@@ -91,7 +91,7 @@ def anneal_density(
     Parameters
     ----------
     energy : object with `value` and `score_function`
-        Where it has `native_density(dtype)` compiled code moves the chains; then its E - E0 must be its hidden
+        Where it has `native_density(dtype)` compiled code moves the chains; then E - E0 must be its hidden
         part, that is `base_mean` sigma^2 b and `base_sigma` its sigma.
     base_mean : array-like of shape (n_features,)
         m, in the units of the data.

@@ -1,10 +1,10 @@
-"""Chains that sample exp(-E) of real vectors: Langevin's, Metropolis-adjusted, and Hamiltonian Monte Carlo."""
+"""Chains that sample exp(-E) of real vectors, by moves of Langevin's and of Hamilton's dynamics."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -56,7 +56,7 @@ class Chains:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A move: leapfrog steps of length `epsilon` from a random momentum, with Metropolis's test or without."""
+    """A move: leapfrog steps of length `epsilon` from a random momentum, and Metropolis's test."""
 
     epsilon: float
     n_leapfrog: int = 1
@@ -81,7 +81,7 @@ def native_form(energy: Any, dtype: Any) -> Any:
 def move(
     energy: SampledEnergy, X: FloatArray, kind: Trajectory, n_steps: int, draws: Draws, n_jobs: int = 0
 ) -> Moved:
-    """Moves the chains `X` in place by `n_steps` trajectories, natively where the energy has a native form."""
+    """Moves the chains `X` in place by `n_steps` trajectories; natively, where the energy can be."""
     native = native_form(energy, X.dtype)
     if native is None:
         return _move(energy, X, kind, n_steps, draws, n_jobs)
@@ -118,38 +118,50 @@ def _move(
 ) -> Moved:
     """The same by NumPy, from the same draws."""
     acceptance, diverged = np.zeros(len(X)), np.zeros(len(X), np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        score, value = energy.score_function(X), _energies(energy, X)
-        for i in range(n_steps):
-            step = draws.step + i
-            momentum = _rng.normal_rows(
-                draws.seed, draws.stream, step, X.shape, X.dtype, first_row=draws.first_row, n_jobs=n_jobs
-            )
+    score, value = energy.score_function(X), _energies(energy, X)
+    for i in range(n_steps):
+        key = (draws.seed, draws.stream, draws.step + i)
+        momentum = _rng.normal_rows(*key, X.shape, X.dtype, draws.first_row, n_jobs)
+        uniform = _rng.uniform_rows(key[0], key[1] + 1, key[2], len(X), draws.first_row)
+        with np.errstate(over="ignore", invalid="ignore"):
             kinetic = _kinetic(momentum)
-            x, psi = X, score
-            for _ in range(kind.n_leapfrog):
-                momentum += X.dtype.type(0.5 * kind.epsilon) * psi
-                x = x + X.dtype.type(kind.epsilon) * momentum
-                psi = energy.score_function(x)
-                momentum += X.dtype.type(0.5 * kind.epsilon) * psi
-            after = _energies(energy, x)
+            x, psi, after = _trajectory(energy, X, score, momentum, kind)
             rise = after - value
             if kind.is_tested:
                 rise += _kinetic(momentum) - kinetic
-            is_lost = ~np.isfinite(rise)
-            if not kind.is_tested:
-                is_lost |= rise > 1000 + X.shape[1]
-            diverged += is_lost
-            probability = np.where(is_lost, 0.0, 1.0)
-            if kind.is_tested:
-                probability = np.where(is_lost, 0.0, np.exp(np.minimum(0.0, -np.where(is_lost, 0.0, rise))))
-            acceptance += probability
-            uniform = _rng.uniform_rows(draws.seed, draws.stream + 1, step, len(X), first_row=draws.first_row)
-            taken = uniform < probability
-            X[taken] = x[taken]
-            score = np.where(taken[:, None], psi, score)
-            value = np.where(taken, after, value)
+        is_lost = ~np.isfinite(rise)
+        if not kind.is_tested:
+            is_lost |= rise > 1000 + X.shape[1]
+        diverged += is_lost
+        probability = np.where(is_lost, 0.0, 1.0)
+        if kind.is_tested:
+            probability *= np.exp(-np.where(is_lost, 0.0, np.maximum(0.0, rise)))
+        acceptance += probability
+        taken = uniform < probability
+        X[taken] = x[taken]
+        score, value = np.where(taken[:, None], psi, score), np.where(taken, after, value)
     return Moved(acceptance / max(1, n_steps), diverged)
+
+
+def _trajectory(
+    energy: SampledEnergy, X: FloatArray, score: FloatArray, momentum: FloatArray, kind: Trajectory
+) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
+    """Ends, their scores and energies, NaN of chains that are lost; `momentum` becomes that of the ends."""
+    kick = X.dtype.type(0.5 * kind.epsilon)
+    is_lost = np.zeros(len(X), bool)
+    x, psi = X, score
+    try:
+        for _ in range(kind.n_leapfrog):
+            momentum += kick * psi
+            x = x + X.dtype.type(kind.epsilon) * momentum
+            is_lost |= ~np.isfinite(x).all(axis=1)
+            x = np.where(is_lost[:, None], X, x)  # energies refuse what is not finite
+            psi = energy.score_function(x)
+            momentum += kick * psi
+        after = _energies(energy, x)
+    except FloatingPointError:  # an energy says of all rows at once that it overflows
+        return X, score, np.full(len(X), np.nan)
+    return x, psi, np.where(is_lost, np.nan, after)
 
 
 def _energies(energy: SampledEnergy, X: FloatArray) -> NDArray[np.float64]:
@@ -198,11 +210,14 @@ class _Sampler:
     """Runs of chains by trajectories."""
 
     step_size: float
+    n_moves: int = field(default=1, kw_only=True)
 
+    needs: ClassVar[frozenset[str]] = frozenset({"value", "score"})  # of the energy
     _target: ClassVar[float | None] = None  # acceptance, where moves are tested
 
     def __post_init__(self) -> None:
         real_number(self.step_size, "step_size", above=0.0)
+        whole_number(self.n_moves, "n_moves", minimum=1)
 
     def run(
         self,
@@ -269,8 +284,9 @@ class _Sampler:
         return Chains(states, mean, acceptance, step_size, halvings)
 
     def step(self, energy: SampledEnergy, X: Any, draws: Draws, *, n_jobs: int | None = None) -> FloatArray:
-        """One move of the chains `X`, as in `run`: their states after it."""
-        return self.run(energy, X, 1, draws, n_jobs=n_jobs).X
+        """The chains `X` after `n_moves` moves, as in `run`; those of step s begin with draws n_moves s."""
+        now = replace(draws, step=self.n_moves * draws.step)
+        return self.run(energy, X, self.n_moves, now, n_jobs=n_jobs).X
 
     def _trajectory(self, step_size: float) -> Trajectory:
         raise NotImplementedError
@@ -278,7 +294,7 @@ class _Sampler:
     def _adapted(
         self, energy: SampledEnergy, X: FloatArray, n_steps: int, draws: Draws, n_jobs: int
     ) -> float:
-        """Moves the chains; the step that they had adapted to. Who diverges is refused, and lowers the step."""
+        """Moves the chains and returns the step that they adapted to; divergent moves are refused ones."""
         assert self._target is not None
         adaptation = DualAveraging(self.step_size, self._target)
         for i in range(n_steps):
@@ -317,6 +333,8 @@ class Langevin(_Sampler):
     ----------
     step_size : float
         The epsilon above, > 0, in squared units of x.
+    n_moves : int, default=1
+        Moves that `step` makes.
 
     References
     ----------
@@ -348,6 +366,8 @@ class MetropolisAdjustedLangevin(_Sampler):
     ----------
     step_size : float
         As of `Langevin`, > 0; the warm-up adapts it to an acceptance of 0.574.
+    n_moves : int, default=1
+        Moves that `step` makes.
 
     References
     ----------
@@ -386,6 +406,8 @@ class HamiltonianMonteCarlo(_Sampler):
         Of a leapfrog step, > 0, in units of x; the warm-up adapts it to an acceptance of 0.65.
     n_leapfrog : int, default=10
         Steps of a trajectory.
+    n_moves : int, default=1
+        Moves that `step` makes.
 
     References
     ----------

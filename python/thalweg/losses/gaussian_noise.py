@@ -131,7 +131,9 @@ class GaussianNoise:
         log_density : ndarray of float64, shape (n,)
         """
         shape = (n, self.n_features)
-        normal = _rng.normal_rows(draws.seed, draws.stream, draws.step, shape, dtype, draws.first_row)
+        normal = _rng.normal_rows(
+            draws.seed, draws.stream, draws.step, shape, dtype, first_row=draws.first_row
+        )
         X: FloatArray = self._times(normal, self._factor)
         X += self.mean.astype(dtype)
         return X, self._log_density_of_white(normal)

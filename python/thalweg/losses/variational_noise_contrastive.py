@@ -28,6 +28,8 @@ class VariationalNoiseContrastiveEstimation:
     concave, hence the estimate of the bound is biased upward, and this loss downward, by less the more z
     there are; it then need not stay on its side of NCE.
 
+    A q that is far from the posterior draws the model after it: fit q to the first model before both.
+
     Learnt beside the model's parameters: c as "log_normalizer", float64 of shape (1,), and those of q, as
     "posterior_" and their names.
 

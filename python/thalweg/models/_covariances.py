@@ -38,6 +38,6 @@ def lacking(covariance: NDArray[np.float64]) -> float:
 
 def add_to_diagonal(matrix: NDArray[np.float64], amount: float) -> NDArray[np.float64]:
     """matrix + amount I, a new array."""
-    made = matrix.copy()
+    made: NDArray[np.float64] = matrix.copy()
     made.flat[:: len(made) + 1] += amount
     return made

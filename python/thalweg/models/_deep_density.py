@@ -241,7 +241,7 @@ class DeepDensity(DensityLearner):
         Parameters
         ----------
         method : {"ais", "exact"}, default=None
-            "ais" is on average too small, which makes likelihoods look too good. "exact" enumerates the states
+            "ais" is on average too small, which makes likelihoods look too good. "exact" sums over the states
             of the top units, where g is the identity: then the density is a mixture of 2^n_components
             Gaussians. None takes "exact" where that is at most 2^20.
         n_runs : int, default=100

@@ -49,7 +49,7 @@ class _Step:
 
 
 class DensityLearner(UnnormalisedDensity):
-    """Training of an unnormalised density by gradients; a subclass says of which energy, and by which loss."""
+    """Training of an unnormalised density by gradients; a subclass says of which energy, by which loss."""
 
     optimizer: str
     learning_rate: float
@@ -137,6 +137,11 @@ class DensityLearner(UnnormalisedDensity):
             rows = self._rows(X, reset=not begun)
             if not begun:
                 self._start(rows)
+            if not begun and self._n_stages() > 1:
+                raise ValueError(
+                    "layerwise: expected False where learning begins with `partial_fit`, which knows no last "
+                    "pass of a layer, got True"
+                )
         self.__dict__["_n_rows"] = 0
         rows = rows.astype(self._dtype, copy=False)
         with one_blas_thread:
@@ -381,9 +386,7 @@ class DensityLearner(UnnormalisedDensity):
     def _end_pass(self) -> None:
         if self._pass_rows:
             mean = self._pass_loss / self._pass_rows
-            self.__dict__.update(
-                loss_curve_=np.append(self.loss_curve_, mean), _pass_loss=0.0, _pass_rows=0
-            )
+            self.__dict__.update(loss_curve_=np.append(self.loss_curve_, mean), _pass_loss=0.0, _pass_rows=0)
 
     def _report(self, seconds: float) -> None:
         if self.verbose:

@@ -24,8 +24,8 @@ _TOLERANCE = 1e-10  # of residuals of linear systems, relative
 _MOST_STEPS = 2000  # of conjugate gradients
 _NEWTON_STEPS = 100
 _STEP_SHARE = 1e-4  # of the tolerance, which a Newton step must promise to be worth it
-_SPLITTING_STEPS = 300
-_SPLITTING_TOLERANCE = 1e-5
+_SPLITTING_STEPS = 100
+_SPLITTING_TOLERANCE = 1e-4
 _BALANCE = 10.0  # ratio of residuals from which the weight of the splitting is changed
 _MARGIN = 1e-6  # by which the result lies inside of the cone, relative
 
@@ -67,7 +67,8 @@ class RowForm:
 
     def gathered(self, rows: Array) -> Array:
         """The adjoint of `rows`."""
-        return np.bincount(self.entries[self.holds], rows[self.holds], len(self.counts))
+        made: Array = np.bincount(self.entries[self.holds], rows[self.holds], len(self.counts)).astype(float)
+        return made
 
     def blocks(self, S: Array) -> Array:
         """S[N(r), N(r)], with ones on the diagonal of the filling: (size, width, width)."""
@@ -124,7 +125,7 @@ def conjugate_gradients(
     max_steps: int = _MOST_STEPS,
 ) -> Array:
     """x with apply(x) = right, of a positive semidefinite operator."""
-    x = start.copy()
+    x: Array = start.copy()
     residual = right - apply(x)
     direction = z = precondition(residual)
     along = float(residual @ z)

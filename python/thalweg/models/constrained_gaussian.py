@@ -276,15 +276,11 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         return add_to_diagonal(S, added), added
 
     def _energy_of(self, mean: FloatArray, entries: FloatArray) -> GaussianEnergy:
-        return GaussianEnergy(
-            mean, entries, self.structure, image_shape=self.image_shape, radius=self.radius
-        )
+        return GaussianEnergy(mean, entries, self.structure, image_shape=self.image_shape, radius=self.radius)
 
     # --- the estimators
 
-    def _solved(
-        self, S: NDArray[np.float64], energy: GaussianEnergy, floor: float
-    ) -> NDArray[np.float64]:
+    def _solved(self, S: NDArray[np.float64], energy: GaussianEnergy, floor: float) -> NDArray[np.float64]:
         """Free entries by score matching or by likelihood."""
         structure = energy.structure
         self.__dict__["is_constraint_active_"] = False
@@ -331,9 +327,7 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
             self.__dict__["log_normalizer_"] = learnt + len(S) * float(np.log(scale))
         return mean + scale * parameters["mean"], entries
 
-    def _make_loss(
-        self, S: NDArray[np.float64], mean: NDArray[np.float64], scale: float
-    ) -> DensityLoss:
+    def _make_loss(self, S: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> DensityLoss:
         if self.estimator == "nce":
             if not isinstance(self.noise, str):
                 return losses.DensityNoiseContrastiveEstimation(
@@ -464,7 +458,8 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         """
         rows = self._vectors(X, "X")
         with one_blas_thread:
-            return np.asarray(rows @ self._power(-0.5).astype(rows.dtype)) + self.mean_.astype(rows.dtype)
+            made: FloatArray = rows @ self._power(-0.5).astype(rows.dtype) + self.mean_.astype(rows.dtype)
+        return made
 
     def analysis_filters(self, V: Any) -> FloatArray:
         """V P: what filters of whitened rows are to the rows before, whose products with them they take.
@@ -521,7 +516,14 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
             "values": self._roots[0],
             "vectors": self._roots[1],
         }
-        names = ("is_constraint_active_", "regularization_", "n_iter_", "n_features_in_", "_seed", "_n_sampled")
+        names = (
+            "is_constraint_active_",
+            "regularization_",
+            "n_iter_",
+            "n_features_in_",
+            "_seed",
+            "_n_sampled",
+        )
         values = {name: getattr(self, name) for name in names}
         if hasattr(self, "log_normalizer_"):
             values["log_normalizer_"] = self.log_normalizer_
@@ -560,12 +562,11 @@ class _Scaled:
         there: NDArray[np.float64] = np.asarray(
             self._noise.log_density(X * self._scale + self._mean), np.float64
         )
-        return there + X.shape[1] * float(np.log(self._scale))
+        there += X.shape[1] * float(np.log(self._scale))
+        return there
 
 
-def _independent(
-    S: NDArray[np.float64], energy: GaussianEnergy, floor: float
-) -> NDArray[np.float64]:
+def _independent(S: NDArray[np.float64], energy: GaussianEnergy, floor: float) -> NDArray[np.float64]:
     """Free entries of a diagonal precision, that of features which vary as they do, one by one."""
     structure: PrecisionStructure = energy.structure
     on = structure.rows == structure.columns
@@ -573,9 +574,7 @@ def _independent(
     variances = np.bincount(places, np.diag(S)[structure.rows[on]], structure.n_entries)
     counts = np.bincount(places, minlength=structure.n_entries)
     entries = np.zeros(structure.n_entries)
-    entries[counts > 0] = np.maximum(
-        counts[counts > 0] / np.maximum(variances[counts > 0], 1e-3), 2 * floor
-    )
+    entries[counts > 0] = np.maximum(counts[counts > 0] / np.maximum(variances[counts > 0], 1e-3), 2 * floor)
     return entries
 
 

@@ -15,7 +15,6 @@ from .._check import FloatArray, one_of, real_number, whole_number
 from ..energies import DeepEnergy, DenseNetwork
 from ._covariances import add_to_diagonal, covariance_of, lacking
 from ._deep_density import SAMPLERS, DeepDensity, make_sampler
-from ._density_learning import with_prefix
 
 ACTIVATIONS = ("sigmoid", "tanh", "softplus", "relu")
 LOSSES = ("score_matching", "denoising", "sliced", "nce", "conditional_nce", "cd")
