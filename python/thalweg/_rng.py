@@ -40,6 +40,7 @@ STREAM_DATA_LATENTS = 28
 STREAM_NOISE_LATENTS = 29
 STREAM_DENSITY_CHAINS = 30  # momenta; the next one belongs to their tests, the one after to pilot runs
 STREAM_WARM_UP = 40  # likewise; the next one belongs to their tests
+STREAM_INITIAL_BIASES = 43
 
 
 def words(seed: int, stream: int, step: int, size: int, row: int = 0) -> NDArray[np.uint64]:

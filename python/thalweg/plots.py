@@ -379,7 +379,13 @@ def plot_gaps(
 
 
 def plot_histograms(
-    sets: Mapping[str, Any], *, bins: int = 60, x_label: str = "", title: str = "", dark: bool = False
+    sets: Mapping[str, Any],
+    *,
+    bins: int = 60,
+    linear_width: float | None = None,
+    x_label: str = "",
+    title: str = "",
+    dark: bool = False,
 ) -> Figure:
     """How the values of several sets are spread, over common bins; each set counts as 100 %.
 
@@ -388,6 +394,9 @@ def plot_histograms(
     sets : mapping of str to array-like of shape (n_values,)
         By name; they may differ in size.
     bins : int, default=60
+    linear_width : float, default=None
+        How far from 0 axis and bins are about linear; beyond they are logarithmic, so that sets far apart
+        share one picture. None makes them linear throughout.
     x_label : str
     title, dark
         As in `plot_filters`.
@@ -407,20 +416,34 @@ def plot_histograms(
         raise ValueError("sets: expected at least one")
     values = {name: _vector(given, f"sets[{name!r}]") for name, given in sets.items()}
     bins = whole_number(bins, "bins", minimum=1)
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
+    if linear_width is not None:
+        real_number(linear_width, "linear_width", above=0.0)
+    edges = _edges(np.concatenate(list(values.values())), bins, linear_width)
     figure = _figure(8.0, 3.0, dark)
     axes = figure.add_subplot()
     for i, (name, each) in enumerate(values.items()):
         shares = 100 * np.histogram(each, edges)[0] / len(each)
-        color = _LINES[dark][i % 4]
+        color, style = _LINES[dark][i % 4], ("-", "--", ":")[i // 4 % 3]
         axes.stairs(shares, edges, fill=True, color=color, alpha=0.25)
-        axes.stairs(shares, edges, color=color, linewidth=1.6, label=name)
+        axes.stairs(shares, edges, color=color, linewidth=1.6, linestyle=style, label=name)
+    if linear_width is not None:
+        axes.set_xscale("asinh", linear_width=linear_width)
     axes.set_ylim(bottom=0)
     if len(values) > 1:
         axes.legend(frameon=False, labelcolor=_INK[dark])
     _dress(axes, dark, title=title, x_label=x_label, y_label="rows (%)")
     _grid(axes, dark)
     return figure
+
+
+def _edges(values: NDArray[Any], bins: int, linear_width: float | None) -> NDArray[np.float64]:
+    """Of bins that hold all values and look equally wide on the axis."""
+    wide = values.astype(np.float64, copy=False)
+    if linear_width is None:
+        return np.asarray(np.histogram_bin_edges(wide, bins))
+    edges = linear_width * np.sinh(np.histogram_bin_edges(np.arcsinh(wide / linear_width), bins))
+    edges[0], edges[-1] = min(edges[0], wide.min()), max(edges[-1], wide.max())  # but for rounding
+    return np.asarray(edges)
 
 
 def plot_chains(

@@ -22,10 +22,20 @@ from .learn_convolutional import (
     learn_conv_autoencoder,
     learn_conv_sparse_coding,
 )
+from .learn_deep_energy import (
+    ACTIVATIONS,
+    DEEP_ENERGY_DEFAULTS,
+    ESTIMATORS,
+    STRUCTURES,
+    learn_deep_energy,
+)
+from .learn_deep_energy import LOSSES as DENSITY_LOSSES
 from .learn_rbm import BERNOULLI_DEFAULTS, GAUSSIAN_DEFAULTS, learn_gaussian_rbm, learn_rbm
 from .learn_sparse_coding import DEFAULTS, learn_sparse_coding
+from .modes import modes
 from .rbm_data import BINARIZE
 from .restore import denoise, inpaint
+from .score import score
 from .show import info, show
 
 _IMAGES = "PNG, JPEG or TIFF files, or folders"
@@ -46,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     _add_denoise(commands)
     _add_show(commands)
     _add_energy(commands)
+    _add_score(commands)
+    _add_modes(commands)
     words = "what this installation is: version, instruction set, threads, compiler, CUDA"
     commands.add_parser("info", help=words, description=words).set_defaults(run=info)
     return top
@@ -59,6 +71,7 @@ def _add_learn(commands: Any) -> None:
     _add_conv_autoencoder(models)
     _add_rbm(models)
     _add_gaussian_rbm(models)
+    _add_deep_energy(models)
 
 
 def _add_sparse_coding(models: Any) -> None:
@@ -205,6 +218,103 @@ def _add_gaussian_rbm(models: Any) -> None:
     p.set_defaults(run=learn_gaussian_rbm)
 
 
+def _add_deep_energy(models: Any) -> None:
+    words = "learn a deep energy, a density without its normaliser, from photographs"
+    p = models.add_parser(
+        "deep-energy",
+        help=words,
+        description=f"{_sentence(words)}: gray patches, a Gaussian with a constrained precision, whitening "
+        "by it, then log p(x) = -|x|^2 / (2 sigma^2) + b'x + sum_k softplus(w_k'g(x) + c_k) + const. Leaves "
+        "model.safetensors, filters.png (whitened: also filters-analysis.png and filters-synthesis.png, in "
+        f"pixel space), metrics.json and report.html in the folder --out. {_KEPT}",
+    )
+    _add_inputs(p, "PHOTO", f"{_IMAGES}; none: sample photographs")
+    _add_folder(p, "photographs")
+    add = _adder(p, {"photographs": DEEP_ENERGY_DEFAULTS})
+    _add_network_options(add)
+    _add_patch_options(add)
+    switch = argparse.BooleanOptionalAction
+    add("whiten", "whether patches are whitened by the fitted Gaussian", action=switch)
+    add("gaussian", "its precision: free, of pixels near each other, or a convolution", choices=STRUCTURES)
+    add("gaussian_estimator", "how its precision is estimated", choices=ESTIMATORS)
+    add("gaussian_radius", "how far it reaches, in pixels", type=_integer(1), metavar="N")
+    add(
+        "whitening_eps",
+        "what is added to the covariance, in mean eigenvalues",
+        type=_number(0),
+        metavar="E",
+    )
+    _add_course(p)
+    p.set_defaults(run=learn_deep_energy)
+
+
+def _add_network_options(add: Callable[..., None]) -> None:
+    switch = argparse.BooleanOptionalAction
+    add("n_components", "number of units at the top, K", type=_integer(1), metavar="N")
+    words = "units of the layers g below, as 64 or 128,64 (0: none, which is a Gaussian-Bernoulli RBM)"
+    add("hidden_layer_sizes", words, type=_layer_sizes, metavar="N,...")
+    add("activation", "what these layers end in", choices=ACTIVATIONS)
+    add("sigma", "deviation of the quadratic part, or 'learn'", type=_sigma, metavar="S")
+    add("hidden_bias", "whether the layers below have biases (the lecture's have none)", action=switch)
+    add("init_bias", "hidden biases begin uniform up to this size", type=_number(0), metavar="B")
+    add("loss", "what training lowers", choices=DENSITY_LOSSES)
+    add("learning_rate", "step size of Adam", type=_positive, metavar="R")
+    add("batch_size", "patches in a step", type=_integer(1), metavar="N")
+    add("epochs", "passes over the patches", type=_integer(1), metavar="N")
+    add("layerwise", "whether layers are learnt one after the other", action=switch)
+    add("seed", "seed of all that is random", type=_integer(0), metavar="N")
+    add("dtype", "precision", choices=("float32", "float64"))
+
+
+def _add_score(commands: Any) -> None:
+    words = "how probable sets of patches are to models, and how well these tell the sets apart"
+    p = commands.add_parser(
+        "score",
+        help=words,
+        description=f"{_sentence(words)}: mean and deviation of log p without its normaliser, and the AUC of "
+        "telling each set from the first. Prints a table a model, writes scores.json and histograms.",
+    )
+    p.add_argument(
+        "given",
+        nargs="+",
+        metavar="RUN | NAME=PATH | gaussian",
+        help="folders of runs of `thalweg learn deep-energy`, rbm or gaussian-rbm, or model files; and sets: "
+        f"{_IMAGES}, or a folder with MNIST's files, under a name; or samples of the fitted Gaussian",
+    )
+    p.add_argument("--out", default="scores", help="folder for the results (default: scores)")
+    p.add_argument(
+        "--patches", type=_integer(2), default=5000, metavar="N", help="of each set, at most (default: 5000)"
+    )
+    p.add_argument(
+        "--max-side",
+        type=_integer(1),
+        default=1024,
+        metavar="N",
+        help="larger images are shrunk to this, in pixels (default: 1024, as in learning)",
+    )
+    p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
+    p.set_defaults(run=score)
+
+
+def _add_modes(commands: Any) -> None:
+    words = "climbs log p of a deep energy from samples of the fitted Gaussian, and draws the modes"
+    p = commands.add_parser(
+        "modes",
+        help=words,
+        description=f"{_sentence(words)}. Writes modes.png, the most probable first, "
+        "starts.png and modes.json.",
+    )
+    p.add_argument("run_folder", metavar="RUN", help="folder of a run of `thalweg learn deep-energy`")
+    p.add_argument("--out", default="modes", help="folder for the results (default: modes)")
+    p.add_argument("--starts", type=_integer(1), default=64, metavar="N", help="climbs (default: 64)")
+    p.add_argument(
+        "--max-iter", type=_integer(1), default=2000, metavar="N", help="steps of a climb (default: 2000)"
+    )
+    p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
+    _add_threads(p)
+    p.set_defaults(run=modes)
+
+
 def _add_inputs(p: argparse.ArgumentParser, metavar: str, words: str) -> None:
     p.add_argument("inputs", nargs="*", metavar=metavar, help=words)
 
@@ -240,12 +350,12 @@ def _adder(p: argparse.ArgumentParser, defaults: dict[str, dict[str, Any]]) -> C
     None stands for the default, so that --resume sees what was given.
     """
 
-    def add(name: str, words: str, **kind: Any) -> None:
+    def add(name: str, words: str, *aliases: str, **kind: Any) -> None:
         known = {data: of_data[name] for data, of_data in defaults.items() if name in of_data}
         values = dict.fromkeys(map(_default_in_words, known.values()))
         told = ", ".join(values) if len(values) == 1 else ", ".join(f"{v} for {k}" for k, v in known.items())
         flag = "--" + name.replace("_", "-")
-        p.add_argument(flag, dest=name, default=None, help=f"{words} (default: {told})", **kind)
+        p.add_argument(flag, *aliases, dest=name, default=None, help=f"{words} (default: {told})", **kind)
 
     return add
 
@@ -253,6 +363,8 @@ def _adder(p: argparse.ArgumentParser, defaults: dict[str, dict[str, Any]]) -> C
 def _default_in_words(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "0"
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
@@ -293,7 +405,7 @@ def _add_sigma_options(add: Callable[..., None]) -> None:
 
 
 def _add_patch_options(add: Callable[..., None]) -> None:
-    add("patch_size", "side of a patch in pixels", type=_integer(1), metavar="N")
+    add("patch_size", "side of a patch in pixels", "--patch", type=_integer(1), metavar="N")
     add("n_patches", "number of patches to learn from", type=_integer(2), metavar="N")
     add("max_side", "larger images are shrunk to this, in pixels", type=_integer(1), metavar="N")
 
@@ -471,6 +583,21 @@ def _integer(minimum: int) -> Callable[[str], int]:
 
 def _integer_or_all(text: str) -> int | str:
     return AT_ONCE if text == AT_ONCE else _integer(1)(text)
+
+
+def _layer_sizes(text: str) -> list[int]:
+    if text == "0":
+        return []
+    try:
+        return [_integer(1)(size) for size in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers of units as 64 or 128,64, or 0, got {text!r}"
+        ) from None
+
+
+def _sigma(text: str) -> float | str:
+    return text if text == "learn" else _positive(text)
 
 
 def _share(text: str) -> float:

@@ -14,6 +14,7 @@ COMMANDS = {
     "gaussian-rbm": "gaussian-rbm",
     "conv-sparse-coding": "conv-sparse-coding",
     "conv-autoencoder": "conv-autoencoder",
+    "deep-energy": "deep-energy",
 }
 
 

@@ -62,9 +62,9 @@ def gray_rows(model: RbmModel) -> Rows:
     else:
         rows = _as_rows(draw_patches(files_of(source["paths"]), {**options, "color": False}))
     note_data(model.run, rows.learnt, "images")
-    rows.learnt = _binarized(rows.learnt, options, 0)
+    rows.learnt = binarized(rows.learnt, options, 0)
     if rows.held_out is not None:
-        rows.held_out = _binarized(rows.held_out, options, 1)
+        rows.held_out = binarized(rows.held_out, options, 1)
     return rows
 
 
@@ -97,7 +97,7 @@ def _digits(dtype: np.dtype[Any]) -> Rows:
     return Rows(pixels[order[n_held_out:]], pixels[order[:n_held_out]], ["scikit-learn's digits"])
 
 
-def _binarized(rows: NDArray[Any], options: dict[str, Any], part: int) -> NDArray[Any]:
+def binarized(rows: NDArray[Any], options: dict[str, Any], part: int) -> NDArray[Any]:
     """Pixels that are 0 or 1: by a threshold of one half, or drawn once with their gray as probability."""
     if options["binarize"] == "none":
         return rows

@@ -33,17 +33,18 @@ class FreeEnergies:
 
 def monitored(rows: Rows) -> Rows:
     """The few rows that are followed over the epochs; images may come in an order, so they are spread."""
-    held_out = None if rows.held_out is None else _spread(rows.held_out, _N_MONITORED)
-    return Rows(_spread(rows.learnt, _N_MONITORED), held_out, rows.names)
+    held_out = None if rows.held_out is None else spread(rows.held_out, _N_MONITORED)
+    return Rows(spread(rows.learnt, _N_MONITORED), held_out, rows.names)
 
 
 def evaluated(rows: Rows) -> Rows:
     """The rows that the figures at the end are means of."""
-    held_out = None if rows.held_out is None else _spread(rows.held_out, _N_EVALUATED)
-    return Rows(_spread(rows.learnt, _N_EVALUATED), held_out, rows.names)
+    held_out = None if rows.held_out is None else spread(rows.held_out, _N_EVALUATED)
+    return Rows(spread(rows.learnt, _N_EVALUATED), held_out, rows.names)
 
 
-def _spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most so many rows, evenly apart."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
@@ -153,7 +154,7 @@ def chains(model: RbmModel, rows: Rows) -> NDArray[np.float64]:
 
 def _starts(model: RbmModel, rows: Rows) -> NDArray[Any]:
     data = rows.learnt if rows.held_out is None else rows.held_out
-    data = _spread(data, _N_CHAINS // 2)
+    data = spread(data, _N_CHAINS // 2)
     rng = np.random.default_rng(model.run["options"]["seed"])
     shape = (_N_CHAINS - len(data), data.shape[1])
     noise = rng.normal(size=shape) if model.signed else rng.integers(2, size=shape)

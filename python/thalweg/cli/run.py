@@ -89,6 +89,10 @@ class Job(ABC, Generic[M, D]):
         """Learns from the start."""
         model.learner.fit(rows)
 
+    def n_stages(self, model: M) -> int:
+        """How many times all epochs are made, each time of another part of the model."""
+        return 1
+
     def steps_per_epoch(self, model: M, rows: Any) -> int:
         return steps_per_epoch(rows, model.run["options"])
 
@@ -169,10 +173,11 @@ def _model_to_resume(job: Job[M, D], out: Path, given: dict[str, Any], paths: li
     if paths and not job.is_begun_with(model, paths):
         raise ValueError(f"--resume: the run in {out} was begun with other {job.inputs}; leave them out")
     options["epochs"] = given.get("epochs", options["epochs"])
-    if options["epochs"] < model.learner.n_iter_:
+    done = -(-model.learner.n_iter_ // job.n_stages(model))
+    if options["epochs"] < done:
         raise ValueError(
-            f"--epochs {options['epochs']}: the run in {out} has got to epoch {model.learner.n_iter_} "
-            "already; expected at least that"
+            f"--epochs {options['epochs']}: the run in {out} has got to epoch {done} already; expected at "
+            "least that"
         )
     return model
 
@@ -181,8 +186,8 @@ def _learn(job: Job[M, D], model: M, data: D, out: Path, checkpoint_every: float
     """Learns to the end of the last epoch, or to Ctrl-C; whether it was Ctrl-C."""
     options, learner, rows = model.run["options"], model.learner, job.rows(data)
     _note_build(model.run)
-    n_steps = options["epochs"] * job.steps_per_epoch(model, rows)
-    begun = hasattr(learner, "components_")
+    n_steps = options["epochs"] * job.steps_per_epoch(model, rows) * job.n_stages(model)
+    begun = hasattr(learner, "n_steps_")
     if begun and learner.n_steps_ >= n_steps:
         model.run["finished"] = True  # Ctrl-C may have come after the last step
         return False

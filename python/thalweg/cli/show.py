@@ -15,6 +15,7 @@ from ..persistence import write_bytes
 from ..plots import filter_mosaic
 from .convolutional_model import AUTOENCODER, SPARSE_CODING, ConvolutionalModel
 from .convolutional_results import filters_png
+from .density_model import DEEP_ENERGY, DensityModel
 from .model_files import job_of
 from .patch_model import PatchModel
 from .pictures import atoms_png, mosaic_png
@@ -31,6 +32,8 @@ def show(args: argparse.Namespace) -> int:
         picture, lines = _show_rbm(path, job, args.out)
     elif job in (SPARSE_CODING, AUTOENCODER):
         picture, lines = _show_convolutional(path, job, args.out)
+    elif job == DEEP_ENERGY:
+        picture, lines = _show_deep_energy(path, args.out)
     else:
         picture, lines = _show_atoms(path, args.out)
     _print_table({**lines, "picture": str(picture)})
@@ -104,6 +107,29 @@ def _show_convolutional(path: Path, job: str, target: str | None) -> tuple[Path,
     }
 
 
+def _show_deep_energy(path: Path, target: str | None) -> tuple[Path, dict[str, str]]:
+    model = DensityModel.load(path)
+    learner, options = model.learner, model.run["options"]
+    out = writable_file(target or "filters.png")
+    write_bytes(out, mosaic_png(filter_mosaic(model.filters()["filters"])))
+    height, width = model.shape
+    layers = [*options["hidden_layer_sizes"], options["n_components"]]
+    precision = f"the Gaussian's precision is {model.fitted.structure}"
+    lines = {
+        "model": type(learner).__name__,
+        "layers": f"{', '.join(map(str, layers))} units ({options['activation']})",
+        "patches": f"{height} x {width} pixels, {options['dtype']}",
+        "preprocessing": f"mean removed, {'whitened; ' * model.is_whitened}{precision}",
+        "data": _photographs_in_words(model.run["source"]["paths"], " photographs"),
+        "loss": f"{learner.loss}, learning rate {learner.learning_rate:g}",
+        "learnt": _how_long(model, DEEP_ENERGY),
+    }
+    if model.history:
+        last = model.history[-1]
+        lines["AUC"] = f"{last.auc:.3f} by log p, {last.auc_ratio:.3f} by the log-ratio (fitted Gaussian)"
+    return out, {**lines, "build": ", ".join(model.run["builds"][-1].values())}
+
+
 def _last_objective(model: PatchModel | ConvolutionalModel) -> str:
     return f"{np.mean([point[1] for point in model.history[-20:]]):.5g}"
 
@@ -119,7 +145,7 @@ def _source_in_words(source: dict[str, Any]) -> str:
     return "scikit-learn's digits" if kind == DIGITS else str(kind)
 
 
-def _how_long(model: PatchModel | RbmModel | ConvolutionalModel, command: str) -> str:
+def _how_long(model: PatchModel | RbmModel | ConvolutionalModel | DensityModel, command: str) -> str:
     unfinished = f", unfinished: `thalweg learn {command} --resume` goes on"
     return f"{model.learner.n_steps_:,} steps in {model.seconds:.1f} s" + (
         "" if model.run["finished"] else unfinished

@@ -50,6 +50,10 @@ class DeepEnergyModel(DeepDensity):
         Whether the hidden layers have biases; the units on top always have. Without, the sum of softplus over
         odd layers has H(x) + H(-x) >= 2 H(0), and a model of sigma = 1 cannot prefer low contrast more than
         its Gaussian does.
+    init_bias : float, default=0.0
+        Hidden biases begin uniform in [-init_bias, init_bias]. At 0 every unit is odd about the origin, and
+        the contrast of a row, which is even, is learnt only after a saddle: of centred rows "nce" may stay at
+        chance for many passes, where 2 leaves it in the first.
     loss : str or DensityLoss, default="score_matching"
         "score_matching" (exact, in closed form), "denoising", "sliced", "nce" (noise-contrastive estimation,
         which learns log Z too), "conditional_nce", "cd" (contrastive divergence), or one of
@@ -156,6 +160,7 @@ class DeepEnergyModel(DeepDensity):
         activation: str = "sigmoid",
         sigma: Any = 1.0,
         hidden_bias: bool = True,
+        init_bias: float = 0.0,
         loss: Any = "score_matching",
         noise: Any = "full",
         noise_ratio: int = 1,
@@ -183,6 +188,7 @@ class DeepEnergyModel(DeepDensity):
         self.activation = activation
         self.sigma = sigma
         self.hidden_bias = hidden_bias
+        self.init_bias = init_bias
         self.loss = loss
         self.noise = noise
         self.noise_ratio = noise_ratio
@@ -223,6 +229,7 @@ class DeepEnergyModel(DeepDensity):
         _sizes(self.hidden_layer_sizes)
         one_of(self.activation, "activation", ACTIVATIONS)
         one_of(self.hidden_bias, "hidden_bias", (False, True))
+        real_number(self.init_bias, "init_bias", minimum=0.0)
         one_of(self.layerwise, "layerwise", (False, True))
         if isinstance(self.sigma, str):
             one_of(self.sigma, "sigma", ("learn",))
@@ -273,6 +280,7 @@ class DeepEnergyModel(DeepDensity):
                 "sigma": sigma,
                 "learn_sigma": self.sigma == "learn",
                 "hidden_bias": bool(self.hidden_bias),
+                "init_bias": float(self.init_bias),
                 "layerwise": bool(self.layerwise),
             },
         )
@@ -309,6 +317,7 @@ class DeepEnergyModel(DeepDensity):
             dtype=dtype,
             n_jobs=self.n_jobs,
         )
+        made = made.with_parameters(_with_biases(made.parameters, shape["init_bias"], seed))
         # The top of a stage is a hidden layer of the next one.
         has_top_bias = depth == len(sizes) - 1
         return made if shape["hidden_bias"] else _without_hidden_biases(made, has_top_bias)
@@ -434,6 +443,16 @@ class _Chains:
         """States that the chains which begin at X reach."""
         states: FloatArray = self.sampler.run(energy, X, self.n_steps, draws, n_jobs=self.n_jobs).X
         return states
+
+
+def _with_biases(parameters: Parameters, width: float, seed: int) -> Parameters:
+    """Parameters whose hidden biases are uniform in [-width, width]."""
+    made = dict(parameters)
+    names = [name for name in parameters if name.startswith("bias_") or name == "top_bias"]
+    for i, name in enumerate(names if width else ()):
+        drawn = _rng.uniform(seed, _rng.STREAM_INITIAL_BIASES, i, parameters[name].size)
+        made[name] = (width * (2 * drawn - 1)).astype(parameters[name].dtype)
+    return made
 
 
 def _sizes(value: Any) -> list[int]:
