@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from reference import density as reference
-from thalweg import _rng
+from thalweg import _rng, losses
 from thalweg._base import Draws
 from thalweg.energies import (
     AutoencoderDensityEnergy,
@@ -138,6 +138,13 @@ def test_contrastive_divergence_with_its_negatives_held(energy: Any) -> None:
         return float(moved.value(X)[0].mean() - moved.value(held)[0].mean())
 
     assert relative(gradient, reference.gradient_by_differences(drop, energy.parameters)) < 1e-6
+
+
+def test_every_loss_of_densities_is_tested() -> None:
+    tested = {type(loss).__name__ for loss in LOSSES.values()}
+    tested |= {"DensityContrastiveDivergence", "VariationalNoiseContrastiveEstimation"}
+    of_densities = {name for name in losses.__all__ if hasattr(getattr(losses, name), "first_parameters")}
+    assert of_densities == tested
 
 
 def test_contrastive_divergence_needs_what_its_sampler_does() -> None:
