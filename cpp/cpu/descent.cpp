@@ -44,19 +44,45 @@ AdamFactors<T> factors_of(const AdamRates<T>& rates) {
   return {static_cast<T>(static_cast<double>(rates.rate) / first), static_cast<T>(1 / second)};
 }
 
+constexpr Index chunk_elements = 256;
+
+// As many elements as are taken at once. Aligned and filled up with zeros, so that every element goes the
+// same way through the vector units wherever it stands in memory: a root has other bits elsewhere.
 template <class T>
-using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <class T>
-using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+using Chunk = Eigen::Array<T, chunk_elements, 1>;
 
 template <class T>
-bool adam_row(ConstRow<T> x, ConstRow<T> mean, ConstRow<T> square, ConstRow<T> g, const AdamRates<T>& rates,
-              const AdamFactors<T>& factors, Row<T> next, Row<T> next_mean, Row<T> next_square) {
-  next_mean = rates.first_decay * mean + (1 - rates.first_decay) * g;
-  next_square = rates.second_decay * square + (1 - rates.second_decay) * g.square();
-  next = x - factors.length * next_mean / ((factors.scale * next_square).sqrt() + rates.epsilon);
-  // A square that overflows would stop the element for ever without a word.
-  return next.isFinite().all() && next_square.isFinite().all();
+void load(Chunk<T>& chunk, const T* from, Index n) {
+  std::copy(from, from + n, chunk.data());
+  std::fill(chunk.data() + n, chunk.data() + chunk_elements, T(0));
+}
+
+template <class T>
+struct AdamRow {
+  const T *x, *mean, *square, *gradient;
+  T *next, *next_mean, *next_square;
+};
+
+template <class T>
+bool adam_row(const AdamRow<T>& row, Index cols, const AdamRates<T>& rates, const AdamFactors<T>& factors) {
+  Chunk<T> x, m, s, g;
+  bool ok = true;
+  for (Index first = 0; first < cols; first += chunk_elements) {
+    const Index n = std::min(chunk_elements, cols - first);
+    load(x, row.x + first, n);
+    load(m, row.mean + first, n);
+    load(s, row.square + first, n);
+    load(g, row.gradient + first, n);
+    m = rates.first_decay * m + (1 - rates.first_decay) * g;
+    s = rates.second_decay * s + (1 - rates.second_decay) * g.square();
+    x -= factors.length * m / ((factors.scale * s).sqrt() + rates.epsilon);
+    // A square that overflows would stop the element for ever without a word.
+    ok &= x.isFinite().all() && s.isFinite().all();
+    std::copy(x.data(), x.data() + n, row.next + first);
+    std::copy(m.data(), m.data() + n, row.next_mean + first);
+    std::copy(s.data(), s.data() + n, row.next_square + first);
+  }
+  return ok;
 }
 
 }  // namespace
@@ -69,16 +95,16 @@ bool adam_step(MatrixView<const T> parameter, MatrixView<const T> mean, MatrixVi
   const Index cols = parameter.cols;
   const Index block = std::max<Index>(1, block_elements / std::max<Index>(1, cols));
   std::atomic<bool> is_finite{true};
-  parallel_for(block_count(parameter.rows, block), jobs_for(16 * parameter.rows * cols, n_jobs),
-               [&](Index b, int) {
-                 bool ok = true;
-                 for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
-                   ok &= adam_row<T>({parameter.row(r), cols}, {mean.row(r), cols}, {square.row(r), cols},
-                                     {gradient.row(r), cols}, rates, factors, {next.row(r), cols},
-                                     {next_mean.row(r), cols}, {next_square.row(r), cols});
-                 }
-                 if (!ok) is_finite.store(false);
-               });
+  parallel_for(
+      block_count(parameter.rows, block), jobs_for(16 * parameter.rows * cols, n_jobs), [&](Index b, int) {
+        bool ok = true;
+        for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
+          const AdamRow<T> row{parameter.row(r), mean.row(r),      square.row(r),     gradient.row(r),
+                               next.row(r),      next_mean.row(r), next_square.row(r)};
+          ok &= adam_row(row, cols, rates, factors);
+        }
+        if (!ok) is_finite.store(false);
+      });
   return is_finite.load();
 }
 

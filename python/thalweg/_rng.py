@@ -76,7 +76,6 @@ def normal_rows(
     step: int,
     shape: tuple[int, int],
     dtype: Any = np.float64,
-    *,
     first_row: int = 0,
     n_jobs: int = 0,
 ) -> NDArray[Any]:

@@ -151,7 +151,7 @@ def adam(arrays: list[Any], *, n_jobs: int = 1, in_place: bool = False, step: in
 
 def adam_arrays(shape: Any, dtype: Any) -> list[Any]:
     x, m, s, g = (numbers(shape, dtype, i) for i in range(4))
-    return [x, m, np.abs(s), g]
+    return [x, m, np.asarray(np.abs(s), dtype), g]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -177,6 +177,20 @@ def test_bits_of_adam_do_not_depend_on_threads_or_on_place(dtype):
         assert_array_equal(a, b)
     for a, b in zip(adam(arrays, n_jobs=2, in_place=True)[0], expected):
         assert_array_equal(a, b)
+
+
+def test_bits_of_adam_do_not_depend_on_where_in_memory(dtype):
+    arrays = adam_arrays((1000,), dtype)
+    expected, _ = adam(arrays)
+    for shift in range(1, 17):
+        moved = [np.empty(1000 + shift, dtype)[shift:] for _ in arrays]
+        for to, a in zip(moved, arrays):
+            to[:] = a
+        for a, b in zip(adam(moved, in_place=True)[0], expected):
+            assert_array_equal(a, b)
+        # Nor on what stands beside.
+        for a, b in zip(adam([a[shift:] for a in arrays])[0], expected):
+            assert_array_equal(a, b[shift:])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

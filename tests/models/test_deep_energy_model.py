@@ -75,7 +75,7 @@ def test_every_loss_finds_two_bumps(loss: str) -> None:
         **options,
     ).fit(two_bumps(10_000))
     expected = bumps_density(float(np.hypot(WIDTH, 0.5)) if loss == "denoising" else WIDTH)
-    assert np.abs(on_grid(model) - expected).max() < 0.08 * expected.max()
+    assert np.abs(on_grid(model) - expected).max() < 0.15 * expected.max()
     if loss == "nce":
         assert abs(model.log_normalizer_ - model.log_partition("exact").log_z) < 0.1
 
@@ -305,9 +305,9 @@ def test_other_losses_take_relu(loss: str) -> None:
 
 
 def test_divergence_keeps_the_last_good_parameters() -> None:
-    X = rows()
-    model = small(optimizer="sgd", learning_rate=1e200)
-    with pytest.raises(FloatingPointError):
+    X = rows(dtype=np.float32)
+    model = small(optimizer="sgd", learning_rate=1e300)
+    with pytest.raises(FloatingPointError, match="step 1: the loss or a parameter is not finite"):
         model.fit(X)
     assert all(np.isfinite(p).all() for p in parameters(model).values())
     assert np.isfinite(model.free_energy(X)).all()
