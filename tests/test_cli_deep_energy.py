@@ -29,7 +29,8 @@ RESULTS = {
 }
 SMALL = [
     *("--n-components", "6", "--hidden-layer-sizes", "5", "--patch", "4", "--n-patches", "300"),
-    *("--batch-size", "50", "--epochs", "3", "--gaussian-radius", "1", "--threads", "1", "--quiet"),
+    *("--batch-size", "50", "--epochs", "3", "--schedule", "constant", "--gaussian-radius", "1"),
+    *("--threads", "1", "--quiet"),
 ]
 
 
@@ -185,7 +186,7 @@ def test_without_whitening_rows_lose_only_the_mean(photos: Path, tmp_path: Path)
         *(("loss", loss) for loss in ("score_matching", "denoising", "sliced", "conditional_nce", "cd")),
         *(("activation", "tanh"), ("activation", "softplus"), ("sigma", "learn"), ("hidden_bias", False)),
         *(("hidden_layer_sizes", (7, 5)), ("hidden_layer_sizes", ()), ("layerwise", True)),
-        *(("learning_rate", 0.01), ("dtype", "float64")),
+        *(("learning_rate", 0.01), ("schedule", "linear"), ("init_bias", 0.5), ("dtype", "float64")),
     ],
 )
 def test_options_reach_the_estimator(photos: Path, tmp_path: Path, option: str, value: object) -> None:
@@ -250,6 +251,7 @@ def test_resume_goes_on_bit_for_bit(
 def test_more_epochs_can_be_learnt_but_not_fewer(
     photos: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # A schedule that looks at the number of epochs would differ from the start.
     assert main(command(photos, tmp_path, "--epochs", "1")) == 0
     again = command(photos, tmp_path)
     assert "a finished run (6 steps)" in complaint(capsys, again)

@@ -68,6 +68,27 @@ def test_rbm_mnist_cd25(load: Any, mnist_root: Path) -> None:
     assert result["test"]["ais"][0] < -86.34  # two epochs are not two hundred
 
 
+def test_deep_energy(load: Any, natural_root: Path, mnist_root: Path, tmp_path: Path) -> None:
+    script = load("deep_energy")
+    script.SIDE, script.N_TEST = 8, 300
+    script.CHOSEN = {name: {"init_bias": 2.0} for name in script.CHOSEN}
+    digits = [
+        rows.reshape(-1, 28, 28)[:, 10:18, 10:18].reshape(-1, 64)[:2000] for rows in script.common.mnist()
+    ]
+    script.common.mnist = lambda: digits
+    rest = ["--losses", "NCE,score matching", "--structure", "full", "--discriminator-epochs", "1"]
+    result = script.main([*SHORT, *rest, "--out", str(tmp_path / "r")])
+    cells = [(r["space"], r["sigma"], r["loss"]) for r in result["rows"]]
+    assert len(cells) == len(set(cells)) == 2 * (3 * 2 + 2)
+    for r in result["rows"]:
+        for kind in {"log_p", "log_ratio"} & set(r):
+            assert 0 <= r[kind]["MNIST"]["auc"] <= 1
+    (norms,) = (r for r in result["rows"] if r["loss"] == "−‖x‖² alone" and r["space"] == "whitened")
+    assert norms["log_p"]["fitted Gaussian"]["auc"] > 0.6
+    assert (tmp_path / "r.md").read_text().count("upside down") > 10
+    assert (tmp_path / "r-whitened-nce-modes.png").exists()
+
+
 def test_grbm_natural(load: Any, natural_root: Path) -> None:
     script = load("grbm_natural")
     script.N_TRAIN, script.N_TEST = 2000, 500

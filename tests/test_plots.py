@@ -115,6 +115,20 @@ def test_usage_is_sorted() -> None:
     assert np.allclose(patch.get_data().values, [30, 20, 10])
 
 
+def test_histograms_of_sets_far_apart_share_an_axis() -> None:
+    sets = {"near": [-1.0, 0.0, 1.0], "far": [-1e6, -1e5], "a": [0.5], "b": [2.0], "fifth": [3.0]}
+    axes = plots.plot_histograms(sets, linear_width=1.0).axes[0]
+    assert axes.get_xscale() == "asinh"
+    lines = [p for p in axes.patches if not p.get_fill()]
+    for line, values in zip(lines, sets.values()):
+        shares, edges, _ = line.get_data()
+        assert shares.sum() == pytest.approx(100)
+        assert edges[0] <= min(values)
+        assert max(values) <= edges[-1]
+        assert np.allclose(np.diff(np.arcsinh(edges)), np.diff(np.arcsinh(edges)).mean())
+    assert len({line.get_linestyle() for line in lines}) == 2  # there are four colours
+
+
 def test_gap_histogram_counts_every_row() -> None:
     axes = plots.plot_gaps([-1e-15, 1e-5, 1e-5, 1e-3, 1.0], tol=1e-3).axes[0]
     assert axes.patches[0].get_data().values.sum() == 5
@@ -147,6 +161,7 @@ def test_psnr() -> None:
         (lambda: plots.plot_histograms({"a": []}), r"sets\['a'\]"),
         (lambda: plots.plot_histograms({"a": [np.nan]}), r"sets\['a'\]: every"),
         (lambda: plots.plot_histograms({"a": [1.0]}, bins=0), "bins"),
+        (lambda: plots.plot_histograms({"a": [1.0]}, linear_width=0), "linear_width"),
         (lambda: plots.plot_chains(np.zeros((2, 3, 4)), [1, 2, 3]), "states"),
         (lambda: plots.plot_chains(np.zeros((0, 3, 4, 4)), [1, 2, 3]), "states"),
         (lambda: plots.plot_chains(np.zeros((2, 3, 4, 4)), [1, 2]), "sweeps"),

@@ -36,13 +36,14 @@ _PARAMETERS: dict[str, Any] = {
     "hidden_bias": True,
     "init_bias": 2.0,
     "loss": "nce",
-    "learning_rate": 1e-3,
+    "learning_rate": 5e-3,
+    "schedule": "linear",
     "batch_size": 100,
     "layerwise": False,
 }
 DEEP_ENERGY_DEFAULTS: dict[str, Any] = {
     **_PARAMETERS,
-    "epochs": 20,
+    "epochs": 10,
     "patch_size": 28,
     "n_patches": 50_000,
     "max_side": 1024,

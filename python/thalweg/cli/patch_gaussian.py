@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 from warnings import warn
 
 import numpy as np
@@ -130,7 +130,9 @@ def _regularised(pixels: NDArray[Any], eps: float) -> NDArray[np.float64]:
     variance = eps * float(np.square(rows).sum()) / (n_rows * n_pixels)
     n_all = n_rows + 2 * n_pixels
     step = np.sqrt(n_all * variance / 2) * np.eye(n_pixels)
-    return np.concatenate([rows * np.sqrt(n_all / n_rows), step, -step]) + mean
+    made = np.concatenate([rows * np.sqrt(n_all / n_rows), step, -step])
+    made += mean
+    return made
 
 
 def _mapped(
@@ -143,4 +145,4 @@ def _mapped(
         for start in range(0, len(rows), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             result[block] = prepared(rows[block]) @ factor
-    return cast("NDArray[Any]", result)
+    return result
