@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from reference import density as reference
-from thalweg import _rng
+from thalweg import _rng, losses
 from thalweg._base import Draws
 from thalweg.energies import (
     AutoencoderDensityEnergy,
@@ -43,7 +43,9 @@ class Drift:
     needs = frozenset({"score"})
 
     def step(self, energy: Any, X: Any, draws: Draws) -> Any:
-        normal = _rng.normal_rows(draws.seed, draws.stream, draws.step, X.shape, X.dtype, draws.first_row)
+        normal = _rng.normal_rows(
+            draws.seed, draws.stream, draws.step, X.shape, X.dtype, first_row=draws.first_row
+        )
         return X + 0.1 * energy.score_function(X) + 0.4 * normal
 
 
@@ -138,6 +140,13 @@ def test_contrastive_divergence_with_its_negatives_held(energy: Any) -> None:
     assert relative(gradient, reference.gradient_by_differences(drop, energy.parameters)) < 1e-6
 
 
+def test_every_loss_of_densities_is_tested() -> None:
+    tested = {type(loss).__name__ for loss in LOSSES.values()}
+    tested |= {"DensityContrastiveDivergence", "VariationalNoiseContrastiveEstimation"}
+    of_densities = {name for name in losses.__all__ if hasattr(getattr(losses, name), "first_parameters")}
+    assert of_densities == tested
+
+
 def test_contrastive_divergence_needs_what_its_sampler_does() -> None:
     class Still:
         def step(self, energy: Any, X: Any, draws: Draws) -> Any:
@@ -176,8 +185,8 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts(loss: Any) -> None:
 def test_losses_keep_the_dtype(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     of_any = _rng.normal_rows  # single precision has draws of its own: here it takes the others, rounded
 
-    def rounded(*of: Any) -> Any:
-        return of_any(*of[:4], np.float64, *of[5:]).astype(of[4])
+    def rounded(*of: Any, **first: int) -> Any:
+        return of_any(*of[:4], np.float64, **first).astype(of[4])
 
     monkeypatch.setattr(_rng, "normal_rows", rounded)
     energy, X = ENERGIES["deep"], rows()
@@ -185,8 +194,7 @@ def test_losses_keep_the_dtype(loss: Any, monkeypatch: pytest.MonkeyPatch) -> No
     value, gradient, _ = loss.value_and_gradient(energy, own, X.astype(np.float32), DRAWS)
     assert type(value) is float
     assert all(g.dtype == np.float32 for g in gradient.values())
-    expected = loss.value_and_gradient(energy, own, X, DRAWS)[0]
-    assert_allclose(value, expected, rtol=1e-4)
+    assert_allclose(value, loss.value_and_gradient(energy, own, X, DRAWS)[0], rtol=1e-4)
 
 
 def test_sliced_score_matching_is_exact_in_the_mean() -> None:
@@ -201,7 +209,9 @@ def test_sliced_score_matching_is_exact_in_the_mean() -> None:
 
 def test_denoising_score_matching_by_its_definition() -> None:
     energy, X = ENERGIES["relu"], rows()
-    normal = _rng.normal_rows(DRAWS.seed, _rng.STREAM_DENOISING, DRAWS.step, X.shape, float, DRAWS.first_row)
+    normal = _rng.normal_rows(
+        DRAWS.seed, _rng.STREAM_DENOISING, DRAWS.step, X.shape, float, first_row=DRAWS.first_row
+    )
     noisy = X + 0.3 * normal
     expected = 0.5 * ((energy.score_function(noisy) - (X - noisy) / 0.09) ** 2).sum(axis=1).mean()
     assert_allclose(LOSSES["denoising"].value_and_gradient(energy, {}, X, DRAWS)[0], expected)
@@ -221,14 +231,31 @@ def test_noise_contrastive_estimation_by_its_definition(nu: int) -> None:
 
 def test_conditional_noise_contrastive_estimation_by_its_definition() -> None:
     energy, X = ENERGIES["deep"], rows()
-    key = (DRAWS.seed, _rng.STREAM_CONDITIONAL_NOISE, DRAWS.step, (5, 3 * D), float, DRAWS.first_row)
-    copies = X[:, None] + 0.4 * _rng.normal_rows(*key).reshape(5, 3, D)
+    key = (DRAWS.seed, _rng.STREAM_CONDITIONAL_NOISE, DRAWS.step, (5, 3 * D), float)
+    normal = _rng.normal_rows(*key, first_row=DRAWS.first_row)
+    copies = X[:, None] + 0.4 * normal.reshape(5, 3, D)
     total = 0.0
     for x, noisy in zip(X, copies):
         for y in noisy:
             total += math.log1p(math.exp(energy.value(x[None])[0][0] - energy.value(y[None])[0][0]))
     found = LOSSES["conditional nce, 3"].value_and_gradient(energy, {}, X, DRAWS)[0]
     assert_allclose(found, 2 * total / 15)
+
+
+def test_any_noise_will_do() -> None:
+    class Bare:
+        def sample(self, n: int, draws: Draws, dtype: Any) -> Any:
+            return noise().sample(n, draws, dtype)
+
+        def log_density(self, X: Any) -> Any:
+            return noise().log_density(X)
+
+    energy, own = ENERGIES["deep"], {"log_normalizer": np.ones(1)}
+    values = [
+        DensityNoiseContrastiveEstimation(n, 2).value_and_gradient(energy, own, rows(), DRAWS)[0]
+        for n in (Bare(), noise())
+    ]
+    assert_allclose(*values)
 
 
 def test_noise_of_no_density_says_where() -> None:
@@ -289,7 +316,8 @@ def test_gaussian_noise_is_the_normal_distribution(diagonal: bool, dtype: Any) -
     assert_allclose(
         made.log_density(X[:9]), stats.multivariate_normal(made.mean, full).logpdf(X[:9]), rtol=1e-6
     )
-    again = made.sample(100, Draws(0, 5, 50), dtype)
+    again, log_density = made.sample_with_log_density(100, Draws(0, 5, 50), dtype)
+    assert_allclose(log_density, made.log_density(again), rtol=1e-5)
     assert_allclose(again, X[50:150], rtol=1e-5)
 
 

@@ -495,7 +495,10 @@ class DensityLoss(Protocol):
 
 
 class NoiseDistribution(Protocol):
-    """A normalised density that can be sampled and evaluated."""
+    """A normalised density that can be sampled and evaluated.
+
+    Where it has a `sample_with_log_density` of the arguments of `sample`, losses call that.
+    """
 
     def sample(self, n: int, draws: Draws, dtype: Any) -> FloatArray:
         """Rows (n, n_features) of this dtype."""

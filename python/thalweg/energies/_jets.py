@@ -106,16 +106,25 @@ class _Pull:
         return _Pull(self.value @ weights, first, second)
 
 
-def jets(tape: DenseTape, directions: FloatArray, n_jobs: int | None, *, second: bool = True) -> Jets:
+def jets(
+    tape: DenseTape,
+    directions: FloatArray,
+    n_jobs: int | None,
+    *,
+    second: bool = True,
+    sums: FloatArray | None = None,
+) -> Jets:
     """Derivatives of the network along `directions` (n, n_directions, n_inputs).
 
-    Of one row where the rows of `X` share them. Without `second` only what the gradients of first derivatives
-    need is there, and any activation is.
+    They are (1, n_directions, n_inputs) where the rows of `X` share them; `sums` is their product with the
+    first weights, where it is known. Without `second` only what the gradients of first derivatives need is
+    there, and any activation will do.
     """
     layers: list[_Bent] = []
     first, curved = directions, None
     for layer, u in zip(tape.layers, tape.sums):
-        sums = times(first, layer.weights.T)
+        if sums is None or layers:
+            sums = times(first, layer.weights.T)
         sums_second = None if curved is None else curved @ layer.weights.T
         if layer.activation == "identity":
             layers.append(_Bent(first, sums, curved, sums_second, None, None))

@@ -561,8 +561,7 @@ class DeepEnergy:
         with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             first = self.network.parameters["weights_0"].astype(rows.dtype, copy=False)
             frame = orthonormal_frame(first)
-            width = max(map(len, self.network._matrices()))
-            for block in row_blocks(len(rows), len(frame) * width, size=_TANGENTS):
+            for block in row_blocks(len(rows), self._width_of_derivatives(), size=_TANGENTS):
                 objective[block], made = self._score_matching(rows[block], frame)
                 total = _sum(total, made)
         return objective, total
@@ -590,10 +589,17 @@ class DeepEnergy:
         with np.errstate(over="ignore"):
             return objective.astype(X.dtype), into.completed(of_log_sigma)
 
-    def _score_matching(self, X: FloatArray, frame: FloatArray) -> tuple[FloatArray, Parameters]:
+    def _width_of_derivatives(self) -> int:
+        """Elements of one row in the largest array of derivatives; in the first layer rows share them."""
+        sizes = [len(matrix) for matrix in self.network._matrices()]
+        return max(sizes) * (min(self.n_features, sizes[0]) if len(sizes) > 1 else 1)
+
+    def _score_matching(
+        self, X: FloatArray, frame: tuple[FloatArray, FloatArray]
+    ) -> tuple[FloatArray, Parameters]:
         tape = self.network.forward(X)[1]
         psi = self._psi(tape)
-        around = jets(tape, frame[None], self.network.n_jobs)
+        around = jets(tape, frame[0][None], self.network.n_jobs, sums=frame[1][None])
         assert around.second is not None
         objective = 0.5 * np.einsum("ij,ij->i", psi, psi, dtype=np.float64) - self.n_features * self._beta
         objective += around.second.sum(axis=1, dtype=np.float64)
@@ -677,12 +683,13 @@ def _refuse_overflow(values: FloatArray, dtype: Any) -> None:
         )
 
 
-def orthonormal_frame(weights: FloatArray) -> FloatArray:
-    """Orthonormal rows whose span holds those of `weights`."""
+def orthonormal_frame(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Orthonormal rows Q whose span holds those of `weights`, and Q weights'."""
     n_units, n_inputs = weights.shape
     if n_inputs <= n_units:
-        return np.eye(n_inputs, dtype=weights.dtype)
-    return np.ascontiguousarray(np.linalg.qr(weights.T, mode="reduced")[0].T)
+        return np.eye(n_inputs, dtype=weights.dtype), weights.T
+    columns, coordinates = np.linalg.qr(weights.T, mode="reduced")
+    return np.ascontiguousarray(columns.T), coordinates
 
 
 def _is_smooth(network: DenseNetwork) -> bool:

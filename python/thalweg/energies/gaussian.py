@@ -25,6 +25,7 @@ class GaussianTape:
 
     centered: FloatArray  # x - mu
     psi: FloatArray
+    matrix: FloatArray  # Lambda
     V: FloatArray | None = None
 
 
@@ -293,7 +294,7 @@ class GaussianEnergy:
         """
         v = directions_of_rows(V, "V", tape_of(tape, GaussianTape).psi)
         with one_blas_thread:
-            return self._made(self._times(v.sum(axis=0)), -v.T @ tape.centered)
+            return self._made(v.sum(axis=0) @ tape.matrix, -v.T @ tape.centered)
 
     def curvature(self, X: Any, V: Any) -> tuple[FloatArray, FloatArray, GaussianTape]:
         """-v' Lambda v of every row, psi, and a tape for `pull_curvature`.
@@ -311,8 +312,8 @@ class GaussianEnergy:
         tape = self._tape(X)
         v = directions_of_rows(V, "V", tape.psi)
         with one_blas_thread:
-            curved = -np.einsum("ij,ij->i", v, self._times(v), dtype=np.float64)
-        return curved.astype(v.dtype), tape.psi, GaussianTape(tape.centered, tape.psi, v)
+            curved = -np.einsum("ij,ij->i", v, v @ tape.matrix, dtype=np.float64)
+        return curved.astype(v.dtype), tape.psi, GaussianTape(tape.centered, tape.psi, tape.matrix, v)
 
     def pull_curvature(self, tape: GaussianTape, weight: Any, of_score: Any) -> Parameters:
         """The gradient of sum_n weight_n v_n' (d psi/dx_n) v_n + of_score_n . psi(x_n) in both parameters.
@@ -353,7 +354,7 @@ class GaussianEnergy:
         A. Hyvarinen, Estimation of non-normalized statistical models by score matching, JMLR 6, 2005.
         """
         psi, tape = self.score(X)
-        trace = float(np.trace(self.precision_matrix(), dtype=np.float64))
+        trace = float(np.trace(tape.matrix, dtype=np.float64))
         objective = 0.5 * np.einsum("ij,ij->i", psi, psi, dtype=np.float64) - trace
         made = self.pull_score(tape, psi)
         of_trace = self.structure.pulled(np.eye(self.n_features, dtype=psi.dtype))
@@ -365,12 +366,9 @@ class GaussianEnergy:
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
         centered = rows - self.parameters["mean"].astype(rows.dtype, copy=False)
+        matrix = self.precision_matrix().astype(rows.dtype, copy=False)
         with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
-            return GaussianTape(centered, -self._times(centered))
-
-    def _times(self, X: FloatArray) -> FloatArray:
-        """X Lambda."""
-        return np.asarray(X @ self.precision_matrix().astype(X.dtype, copy=False))
+            return GaussianTape(centered, -centered @ matrix, matrix)
 
     def _made(self, of_mean: FloatArray, of_matrix: FloatArray) -> Parameters:
         return {"mean": of_mean, "precision": self.structure.pulled(of_matrix)}

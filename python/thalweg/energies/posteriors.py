@@ -182,7 +182,7 @@ class GaussianPosterior(_NetworkPosterior):
         mean, log_deviation = np.split(outputs, 2, axis=1)
         n, m = mean.shape
         normal = _rng.normal_rows(
-            draws.seed, draws.stream, draws.step, (n, n_latents * m), outputs.dtype, draws.first_row
+            draws.seed, draws.stream, draws.step, (n, n_latents * m), outputs.dtype, first_row=draws.first_row
         ).reshape(n, n_latents, m)
         deviation = np.exp(log_deviation)
         log_q = -0.5 * np.einsum("nlm,nlm->nl", normal, normal, dtype=np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._base import NoiseDistribution, Parameters
+from .._base import Draws, NoiseDistribution, Parameters
 from .._check import FloatArray, float_array
 
 
@@ -42,3 +42,15 @@ def log_noise_density(
             f"{wrong.size} such rows among {len(X)}"
         )
     return made
+
+
+def noise_rows(
+    noise: NoiseDistribution, n: int, draws: Draws, dtype: Any
+) -> tuple[FloatArray, NDArray[np.float64]]:
+    """Samples and their log densities; by `sample_with_log_density`, which is cheaper, where there is one."""
+    both = getattr(noise, "sample_with_log_density", None)
+    if both is not None:
+        X, log_density = both(n, draws, dtype)
+        return X, log_density
+    X = noise.sample(n, draws, dtype)
+    return X, log_noise_density(noise, X, draws.first_row, "its own samples")

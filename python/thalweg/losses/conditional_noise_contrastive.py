@@ -67,7 +67,7 @@ class ConditionalNoiseContrastiveEstimation:
             draws.step,
             (n, self.noise_ratio * d),
             rows.dtype,
-            draws.first_row,
+            first_row=draws.first_row,
         ).reshape(n, self.noise_ratio, d)
         noisy = rows[:, None] + rows.dtype.type(self.noise_scale) * normal
         E, tape = energy.value(np.concatenate([rows, noisy.reshape(-1, d)]))

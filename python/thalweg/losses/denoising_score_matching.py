@@ -59,7 +59,7 @@ class DenoisingScoreMatching:
         """The loss, its gradient in the energy's parameters, and {}; see `DensityLoss`."""
         rows = rows_of(X)
         normal = _rng.normal_rows(
-            draws.seed, _rng.STREAM_DENOISING, draws.step, rows.shape, rows.dtype, draws.first_row
+            draws.seed, _rng.STREAM_DENOISING, draws.step, rows.shape, rows.dtype, first_row=draws.first_row
         )
         scale = rows.dtype.type(self.noise_scale)
         psi, tape = energy.score(rows + scale * normal)

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _rng, ops
 from .._base import DensityEnergy, Draws, NoiseDistribution, Parameters
 from .._check import whole_number
-from ._density import added, log_noise_density, rows_of
+from ._density import added, log_noise_density, noise_rows, rows_of
 
 
 class DensityNoiseContrastiveEstimation:
@@ -80,14 +80,13 @@ class DensityNoiseContrastiveEstimation:
         """The loss, its gradient in the energy's parameters and in "log_normalizer"; see `DensityLoss`."""
         rows, nu = rows_of(X), self.noise_ratio
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
-        noise = self.noise.sample(nu * len(rows), key, rows.dtype)
+        noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
+        log_p = log_noise_density(self.noise, rows, draws.first_row)
         loss, of_c = 0.0, 0.0
         gradient: Parameters = {}
-        sides = ((rows, draws.first_row, "X", -1.0), (noise, nu * draws.first_row, "its own samples", 1.0))
-        for x, first_row, name, sign in sides:
+        for x, level, sign in ((rows, log_p, -1.0), (noise, log_p_of_noise, 1.0)):
             E, tape = energy.value(x)
-            odds = -E.astype(np.float64) - own["log_normalizer"][0] - np.log(nu)
-            odds -= log_noise_density(self.noise, x, first_row, name)
+            odds = -E.astype(np.float64) - own["log_normalizer"][0] - np.log(nu) - level
             loss += float(ops.softplus(sign * odds).sum()) / len(rows)
             of_energy = -sign * ops.sigmoid(sign * odds) / len(rows)
             of_c += float(of_energy.sum())

@@ -87,7 +87,12 @@ class SlicedScoreMatching:
         """Directions (n, n_slices, n_features)."""
         n, d = rows.shape
         normal: FloatArray = _rng.normal_rows(
-            draws.seed, _rng.STREAM_SLICES, draws.step, (n, self.n_slices * d), rows.dtype, draws.first_row
+            draws.seed,
+            _rng.STREAM_SLICES,
+            draws.step,
+            (n, self.n_slices * d),
+            rows.dtype,
+            first_row=draws.first_row,
         )
         if self.directions == "rademacher":
             np.copysign(np.ones((), rows.dtype), normal, out=normal)

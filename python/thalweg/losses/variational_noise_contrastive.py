@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import _rng, ops
 from .._base import Draws, LatentDensity, NoiseDistribution, Parameters, Posterior
 from .._check import FloatArray, whole_number
-from ._density import added, log_noise_density, rows_of
+from ._density import added, log_noise_density, noise_rows, rows_of
 
 
 class VariationalNoiseContrastiveEstimation:
@@ -27,6 +27,8 @@ class VariationalNoiseContrastiveEstimation:
     posterior. Where z is sampled, the second mean is an importance sample of `n_latents` z: the logarithm is
     concave, hence the estimate of the bound is biased upward, and this loss downward, by less the more z
     there are; it then need not stay on its side of NCE.
+
+    A q that is far from the posterior draws the model after it: fit q to the first model before both.
 
     Learnt beside the model's parameters: c as "log_normalizer", float64 of shape (1,), and those of q, as
     "posterior_" and their names.
@@ -111,19 +113,19 @@ class VariationalNoiseContrastiveEstimation:
             {name: own[f"posterior_{name}"] for name in self.posterior.parameters}
         )
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
-        noise = self.noise.sample(nu * len(rows), key, rows.dtype)
+        noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
+        log_p = log_noise_density(self.noise, rows, draws.first_row)
         sides = (
-            (rows, "X", _rng.STREAM_DATA_LATENTS, draws.first_row, _data_term),
-            (noise, "its own samples", _rng.STREAM_NOISE_LATENTS, nu * draws.first_row, _noise_term),
+            (rows, log_p, _rng.STREAM_DATA_LATENTS, draws.first_row, _data_term),
+            (noise, log_p_of_noise, _rng.STREAM_NOISE_LATENTS, nu * draws.first_row, _noise_term),
         )
         loss, of_c = 0.0, 0.0
         gradient: Parameters = {}
         of_posterior: Parameters = {}
-        for x, name, stream, first_row, term in sides:
+        for x, log_noise, stream, first_row, term in sides:
             of_latents = Draws(draws.seed, stream, first_row, draws.step)
             seen = self._latents(energy, posterior, x, of_latents)
-            level = log_noise_density(self.noise, x, first_row, name)
-            level = level + np.log(nu) + own["log_normalizer"][0]
+            level = log_noise + np.log(nu) + own["log_normalizer"][0]
             value, of_ratio, of_log_q = term(seen, level[:, None], posterior.is_enumerated)
             loss += value / len(rows)
             of_c -= float(of_ratio.sum()) / len(rows)
