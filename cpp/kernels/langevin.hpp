@@ -37,9 +37,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
+#include "core/buffer.hpp"
 #include "core/view.hpp"
 
 namespace thalweg {
@@ -97,7 +97,11 @@ struct DensityMoveReport {
 
 // What a gradient needs of the rows whose energies were taken.
 template <class T>
-class DensityTape;
+struct DensityTape {
+  Index rows = 0;
+  std::vector<Buffer<T>> outputs, slopes;  // of every layer and the top, (rows, padded units)
+  Buffer<double> squares;                  // ||x||^2
+};
 
 // The parameters, packed for products; nothing of the view is kept.
 template <class T>

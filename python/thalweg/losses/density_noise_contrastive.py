@@ -9,7 +9,7 @@ import numpy as np
 from .. import _rng, ops
 from .._base import DensityEnergy, Draws, NoiseDistribution, Parameters
 from .._check import whole_number
-from ._density import added, log_noise_density, noise_rows, rows_of
+from ._density import log_noise_density, noise_rows, rows_of
 
 
 class DensityNoiseContrastiveEstimation:
@@ -82,13 +82,12 @@ class DensityNoiseContrastiveEstimation:
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
         noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
         log_p = log_noise_density(self.noise, rows, draws.first_row)
-        loss, of_c = 0.0, 0.0
-        gradient: Parameters = {}
-        for x, level, sign in ((rows, log_p, -1.0), (noise, log_p_of_noise, 1.0)):
-            E, tape = energy.value(x)
-            odds = -E.astype(np.float64) - own["log_normalizer"][0] - np.log(nu) - level
-            loss += float(ops.softplus(sign * odds).sum()) / len(rows)
-            of_energy = -sign * ops.sigmoid(sign * odds) / len(rows)
-            of_c += float(of_energy.sum())
-            gradient = added(gradient, energy.pullback(tape, of_energy.astype(E.dtype)))
+        sign = np.repeat([-1.0, 1.0], [len(rows), len(noise)])
+        E, tape = energy.value(np.concatenate([rows, noise]))
+        odds = -E.astype(np.float64) - own["log_normalizer"][0] - np.log(nu)
+        odds -= np.concatenate([log_p, log_p_of_noise])
+        loss = float(ops.softplus(sign * odds).sum()) / len(rows)
+        of_energy = -sign * ops.sigmoid(sign * odds) / len(rows)
+        of_c = float(of_energy.sum())
+        gradient = energy.pullback(tape, of_energy.astype(E.dtype))
         return loss, gradient, {"log_normalizer": np.array([of_c], own["log_normalizer"].dtype)}
