@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrmm, strmm
 
 from .. import _rng
 from .._base import Draws
@@ -54,7 +56,7 @@ class GaussianNoise:
             raise ValueError(f"covariance: expected shape ({d}, {d}) or ({d},), got {self.covariance.shape}")
         self._factor: FloatArray = _factor(self.covariance)
         is_full = self._factor.ndim == 2
-        self._whitening: FloatArray = np.linalg.inv(self._factor) if is_full else 1 / self._factor
+        self._whitening: FloatArray = _inverse(self._factor) if is_full else 1 / self._factor
         deviations = np.diag(self._factor) if is_full else self._factor
         self._log_normalizer = 0.5 * d * math.log(2 * math.pi) + float(np.log(deviations).sum())
 
@@ -139,7 +141,7 @@ class GaussianNoise:
         return X, self._log_density_of_white(normal)
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
-        """log p(x) of every row, in float64.
+        """log p(x) of every row, in the dtype of `X` but summed in float64.
 
         Parameters
         ----------
@@ -152,19 +154,23 @@ class GaussianNoise:
         rows = float_array(X, "X", ndim=2)
         if rows.shape[1] != self.n_features:
             raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
-        return self._log_density_of_white(self._times(rows - self.mean, self._whitening))
+        return self._log_density_of_white(self._times(rows - self.mean.astype(rows.dtype), self._whitening))
 
     def _log_density_of_white(self, white: FloatArray) -> NDArray[np.float64]:
         squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white, dtype=np.float64)
         return -0.5 * squares - self._log_normalizer
 
     def _times(self, rows: FloatArray, matrix: FloatArray) -> FloatArray:
-        """rows matrix', or what that is of a diagonal; in the dtype of the rows."""
+        """rows matrix' of a lower triangular matrix or a diagonal; in the dtype of the rows."""
         taken = matrix.astype(rows.dtype, copy=False)
         if taken.ndim == 1:
             return np.asarray(rows * taken)
+        if not len(rows):
+            return rows
+        times = strmm if rows.dtype == np.float32 else dtrmm
         with one_blas_thread:
-            return np.asarray(rows @ taken.T)
+            made: FloatArray = times(1.0, taken.T, rows.T, trans_a=1).T
+        return made
 
 
 def _factor(covariance: FloatArray) -> FloatArray:
@@ -184,3 +190,8 @@ def _factor(covariance: FloatArray) -> FloatArray:
         raise ValueError(
             "covariance: expected a positive definite matrix, but its Cholesky factorisation fails"
         ) from None
+
+
+def _inverse(triangle: FloatArray) -> FloatArray:
+    """Of a lower triangular matrix, row-major as BLAS is to find it."""
+    return np.ascontiguousarray(solve_triangular(triangle, np.eye(len(triangle)), lower=True))
