@@ -64,18 +64,18 @@ def test_every_loss_finds_two_bumps(loss: str) -> None:
         hidden_layer_sizes=(),
         sigma=float(np.hypot(WIDTH, 0.5)) if loss == "denoising" else WIDTH,
         loss=loss,
-        noise_ratio=4,
+        noise_ratio=2,
         n_slices=2,
-        n_sampler_steps=5,
+        n_sampler_steps=3,
         learning_rate=0.03,
         schedule="linear",
-        batch_size=500,
-        n_iter=60,
+        batch_size=250,
+        n_iter=30,
         random_state=0,
         **options,
-    ).fit(two_bumps(10_000))
+    ).fit(two_bumps(4000))
     expected = bumps_density(float(np.hypot(WIDTH, 0.5)) if loss == "denoising" else WIDTH)
-    assert np.abs(on_grid(model) - expected).max() < 0.15 * expected.max()
+    assert np.abs(on_grid(model) - expected).max() < 0.2 * expected.max()
     if loss == "nce":
         assert abs(model.log_normalizer_ - model.log_partition("exact").log_z) < 0.1
 
@@ -83,10 +83,10 @@ def test_every_loss_finds_two_bumps(loss: str) -> None:
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus"])
 def test_hidden_layers_find_a_ring(activation: str) -> None:
     rng = np.random.default_rng(0)
-    angle = rng.uniform(0, 2 * np.pi, (2000, 1))
-    ring = 2 * np.hstack([np.cos(angle), np.sin(angle)]) + 0.3 * rng.normal(size=(2000, 2))
+    angle = rng.uniform(0, 2 * np.pi, (1000, 1))
+    ring = 2 * np.hstack([np.cos(angle), np.sin(angle)]) + 0.3 * rng.normal(size=(1000, 2))
     model = DeepEnergyModel(
-        16, hidden_layer_sizes=16, activation=activation, learning_rate=0.02, n_iter=40, random_state=0
+        16, hidden_layer_sizes=16, activation=activation, learning_rate=0.03, n_iter=20, random_state=0
     ).fit(ring)
     on, inside, outside = (
         model.score_samples(r * np.hstack([np.cos(angle), np.sin(angle)])).mean() for r in (2.0, 0.0, 4.0)
@@ -208,9 +208,9 @@ def test_without_hidden_biases() -> None:
 
 
 def test_sigma_is_learnt() -> None:
-    X = 0.5 * rows(4000)
+    X = 0.5 * rows(2000)
     model = DeepEnergyModel(
-        2, hidden_layer_sizes=(), sigma="learn", learning_rate=0.01, n_iter=10, random_state=0
+        2, hidden_layer_sizes=(), sigma="learn", learning_rate=0.02, n_iter=10, random_state=0
     ).fit(X)
     assert 0.4 < model.sigma_ < 0.52
     assert small(sigma=0.3).fit(X).sigma_ == pytest.approx(0.3)
@@ -238,11 +238,11 @@ def bumps() -> Any:
 
 @pytest.mark.parametrize("sampler", ["hmc", "mala", "langevin"])
 def test_samples_have_the_density(bumps: Any, sampler: str) -> None:
-    drawn = bumps.sample(2000, 100, init=two_bumps(2000, 1), sampler=sampler, random_state=0)
+    drawn = bumps.sample(2000, 30, init=two_bumps(2000, 1), sampler=sampler, random_state=0)
     counts, edges = np.histogram(drawn, 20, (-4, 4), density=True)
     middle = 0.5 * (edges[1:] + edges[:-1])
     assert np.abs(counts - np.interp(middle, GRID[:, 0], on_grid(bumps))).max() < 0.06
-    again = bumps.sample(2000, 100, init=two_bumps(2000, 1), sampler=sampler, random_state=0)
+    again = bumps.sample(2000, 30, init=two_bumps(2000, 1), sampler=sampler, random_state=0)
     assert_array_equal(drawn, again)
 
 

@@ -53,7 +53,7 @@ def test_precision_and_mean_are_found(estimator: str) -> None:
     assert not model.is_constraint_active_
 
 
-@pytest.mark.parametrize("loss", [ExactScoreMatching(), SlicedScoreMatching(3)], ids=["exact", "sliced"])
+@pytest.mark.parametrize("loss", [ExactScoreMatching(), SlicedScoreMatching(1)], ids=["exact", "sliced"])
 def test_losses_alone_find_it(loss: Any) -> None:
     found = minimum(loss, samples(100_000, 0))
     assert error(found.precision_matrix()) < 0.02
@@ -70,18 +70,18 @@ def test_denoising_finds_the_blurred_gaussian(scale: float) -> None:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_error_falls_as_one_over_the_root_of_n(estimator: str) -> None:
-    sizes = 400 * 4 ** np.arange(4)
+    sizes = 400 * 4 ** np.arange(3)
     errors = [
         np.mean(
             [
                 error(ConstrainedGaussian(estimator=estimator, random_state=s).fit(samples(n, s)).precision_)
-                for s in range(8)
+                for s in range(6)
             ]
         )
         for n in sizes
     ]
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-    assert -0.62 < slope < -0.38
+    assert -0.68 < slope < -0.32
 
 
 @pytest.mark.parametrize("d", [1, 3, 5])

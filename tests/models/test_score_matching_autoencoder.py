@@ -13,11 +13,11 @@ from thalweg import DeepEnergyModel, ScoreMatchingAutoencoder
 from thalweg.persistence import load_model, save_model
 
 
-def sparse_rows(n: int = 3000, dtype: Any = np.float64) -> Any:
-    """White mixtures of independent sources with heavy tails."""
+def sparse_rows(n: int = 1000, dtype: Any = np.float64) -> Any:
+    """Mixtures of independent sources with heavy tails, wider than the energy of W = 0."""
     rng = np.random.default_rng(0)
     mixing = np.linalg.qr(rng.normal(size=(4, 4)))[0]
-    return (rng.laplace(scale=0.5**0.5, size=(n, 4)) @ mixing).astype(dtype), mixing
+    return (rng.laplace(scale=1.0, size=(n, 4)) @ mixing).astype(dtype), mixing
 
 
 def model(**options: Any) -> ScoreMatchingAutoencoder:
@@ -34,12 +34,12 @@ def objective(W: Any, X: Any) -> float:
 
 def test_what_falls_is_the_objective(dtype: Any) -> None:
     X, _ = sparse_rows(dtype=dtype)
-    found = model(n_iter=30, learning_rate=0.01).fit(X)
+    found = model(n_iter=40, learning_rate=0.03, schedule="linear").fit(X)
     first = model(n_iter=0).fit(X)
     wide = X.astype(np.float64)
     before, after = (objective(m.components_.astype(np.float64), wide) for m in (first, found))
     assert after < before - 0.02
-    assert_allclose(found.loss_curve_[-1], after, atol=0.05)
+    assert_allclose(found.loss_curve_[-1], after, atol=0.1)
     # And it ends where the objective is flat.
     W, rng = found.components_.astype(np.float64), np.random.default_rng(0)
     for _ in range(20):

