@@ -20,9 +20,8 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -30,6 +29,7 @@ from scipy.stats import rankdata
 import common
 from thalweg import ConstrainedGaussian, DeepEnergyModel, EnergyClassifier
 from thalweg.datasets import find_images, load_images
+from thalweg.losses import GaussianNoise
 from thalweg.plots import plot_filters
 from thalweg.preprocessing import extract_patches
 
@@ -117,20 +117,24 @@ def with_full_covariance(X: np.ndarray) -> Gaussian:
     return Gaussian(X.mean(axis=0, dtype=np.float64), np.linalg.inv(np.cov(X.astype(np.float64).T)))
 
 
-@dataclass
-class Exercise:
+class Exercise(NamedTuple):
     """Patches to learn from, the Gaussian fitted to them, and sets of pixels to tell apart, by name."""
 
     train: np.ndarray
     gaussian: Gaussian
     full: Gaussian
     sets: dict[str, np.ndarray]
-    training_sets: dict[str, np.ndarray] = field(default_factory=dict)
+    training_sets: dict[str, np.ndarray]
 
     def rows(self, X: np.ndarray, space: str) -> np.ndarray:
         if space == "whitened":
             return self.gaussian.whiten(X)
         return (X - self.gaussian.mean).astype(np.float32)
+
+    def noise(self, space: str) -> GaussianNoise:
+        """The fitted Gaussian, for contrastive estimation."""
+        covariance = np.ones(SIDE**2) if space == "whitened" else np.linalg.inv(self.gaussian.precision)
+        return GaussianNoise(np.zeros(SIDE**2), covariance)
 
 
 def others(natural: np.ndarray, gaussian: Gaussian, full: Gaussian, digits: np.ndarray, seed: int) -> dict:
@@ -167,7 +171,7 @@ def auc(typical: np.ndarray, other: np.ndarray) -> float:
 
 def learnt(data: Exercise, space: str, sigma: Any, settings: dict[str, Any], args: Any) -> tuple[Any, float]:
     """A model, and the seconds that it took."""
-    options = {**COMMON, **settings}
+    options = {**COMMON, **settings, "noise": data.noise(space)}
     if args.epochs is not None:
         options["n_iter"] = args.epochs
     model = DeepEnergyModel(

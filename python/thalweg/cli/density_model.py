@@ -9,9 +9,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..losses import GaussianNoise
 from ..persistence import save_model
 from .model_files import load_learnt
 from .patch_gaussian import PatchGaussian, gaussian_from, gaussian_state
+
+_NOISE_IN_FILES = "full"  # parameters that are objects cannot be saved; the Gaussian is, beside the learner
 
 DEEP_ENERGY = "deep-energy"  # the job, and the command that learns such models
 
@@ -90,6 +93,12 @@ class DensityModel:
         """Rows of samples of the fitted Gaussian."""
         return self.rows(self.fitted.sample(n, seed, self.run["options"]["dtype"]))
 
+    def noise(self) -> GaussianNoise:
+        """The fitted Gaussian over rows, what contrastive estimation tells patches from."""
+        gaussian = self.fitted
+        covariance = gaussian.covariance if not self.is_whitened else np.ones(len(gaussian.mean))
+        return GaussianNoise(np.zeros(len(gaussian.mean)), covariance)
+
     def filters(self) -> dict[str, NDArray[Any]]:
         """The first layer's filters as pictures, the strongest first.
 
@@ -112,7 +121,12 @@ class DensityModel:
             "gaussian": gaussian_state(self.gaussian),
             "history": np.array(self.history, np.float64).reshape(-1, len(Point._fields)),
         }
-        save_model(self.learner, path, extra)
+        noise = self.learner.noise
+        self.learner.set_params(noise=_NOISE_IN_FILES)
+        try:
+            save_model(self.learner, path, extra)
+        finally:
+            self.learner.set_params(noise=noise)
 
     @classmethod
     def load(cls, path: Path, job: str = DEEP_ENERGY) -> DensityModel:

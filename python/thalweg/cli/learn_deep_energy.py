@@ -93,7 +93,9 @@ class _DeepEnergy(Job[DensityModel, Rows]):
         return depth + 2 if options["layerwise"] and depth else 1
 
     def data(self, model: DensityModel) -> Rows:
-        return density_rows(model)
+        rows = density_rows(model)
+        model.learner.set_params(noise=model.noise())
+        return rows
 
     def rows(self, data: Rows) -> NDArray[Any]:
         return data.learnt

@@ -45,6 +45,11 @@ class PatchGaussian:
         """The inverse of P."""
         return self._power(-0.5)
 
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """The inverse of the precision."""
+        return self._power(-1.0)
+
     @cached_property
     def log_normalizer(self) -> float:
         """log of the integral of exp(-1/2 ||y||^2) over pixels x."""

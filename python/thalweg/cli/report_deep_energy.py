@@ -15,6 +15,7 @@ from .density_metrics import GAUSSIAN, Monitored
 from .density_model import DensityModel
 from .density_scores import in_figures, in_words
 from .pictures import data_uri, mosaic_png
+from .rbm_metrics import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -182,7 +183,9 @@ def _curves(curves: dict[str, NDArray[np.float64]], epoch: NDArray[np.float64], 
 def _patches(report: Report) -> str:
     model, gaussian = report.model, report.model.fitted
     uris = [
-        data_uri(mosaic_png(image_mosaic(model.pictures(model.pixels(report.rows.sets[name][:_N_SHOWN])))))
+        data_uri(
+            mosaic_png(image_mosaic(model.pictures(model.pixels(spread(report.rows.sets[name], _N_SHOWN)))))
+        )
         for name in (report.rows.natural, GAUSSIAN)
     ]
     active = "; it was kept positive definite, which is not where its objective is least"
