@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ..energies._precision import PrecisionStructure
 
@@ -23,6 +24,7 @@ Array = NDArray[np.float64]
 _TOLERANCE = 1e-10  # of residuals of linear systems, relative
 _MOST_STEPS = 2000  # of conjugate gradients
 _NEWTON_STEPS = 100
+_INEXACT = 0.03  # relative residual of a Newton step
 _STEP_SHARE = 1e-4  # of the tolerance, which a Newton step must promise to be worth it
 _SPLITTING_STEPS = 100
 _SPLITTING_TOLERANCE = 1e-4
@@ -256,15 +258,17 @@ def likeliest(S: Array, structure: PrecisionStructure, start: Array, *, tol: flo
 
 def _newton_step(structure: PrecisionStructure, matrix: Array, covariance: Array, slope: Array) -> Array:
     counts = structure.pulled(np.ones_like(matrix))
+    banded = csr_array(matrix)
 
     def curvature(v: Array) -> Array:
-        return structure.pulled(covariance @ structure.matrix(v) @ covariance)
+        return structure.pulled((csr_array(structure.matrix(v)) @ covariance).T @ covariance)
 
     def precondition(g: Array) -> Array:
         # Without structure this would be the inverse.
-        return structure.pulled(matrix @ structure.matrix(g / counts) @ matrix) / counts
+        there = banded @ csr_array(structure.matrix(g / counts)) @ banded
+        return structure.pulled(there.toarray()) / counts
 
-    return conjugate_gradients(curvature, slope, np.zeros_like(slope), precondition, 1e-3, 50)
+    return conjugate_gradients(curvature, slope, np.zeros_like(slope), precondition, _INEXACT, 20)
 
 
 def _negative_likelihood(matrix: Array, S: Array) -> float:
