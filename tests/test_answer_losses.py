@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Any, Callable[..., float]]] = {
     "nll": (losses.NegativeLogLikelihoodLoss(1.7), partial(reference.nll, beta=1.7)),
     "mee": (losses.MinimumEmpiricalErrorLoss(1.7), partial(reference.mee, beta=1.7)),
 }
-NAMES = [name for name in losses.__all__ if hasattr(getattr(losses, name), "value_and_gradient")]
+NAMES = [name for name in losses.__all__ if hasattr(getattr(losses, name), "guarantee")]
 
 
 def table(n: int = 30, n_answers: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@
 #include "bindings/array.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/density_arrays.hpp"
-#include "cpu/density_tape.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::bindings {

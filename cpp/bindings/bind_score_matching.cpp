@@ -13,18 +13,18 @@ template <class T>
 double score_matching(const Array<T>& weights, const MaybeArray<T>& bias, const std::string& activation,
                       const Array<T>& top_weights, const Array<T>& top_bias, const Array<T>& visible_bias,
                       double inverse_variance, const Array<T>& X, Array<double>& objective,
-                      Array<T>& d_weights, MaybeArray<T> d_bias, Array<T>& d_top_weights, Array<T>& d_top_bias,
-                      Array<T>& d_visible_bias, int n_jobs) {
-  const auto view = density_view<T>({weights}, {bias}, {activation}, top_weights, top_bias, visible_bias,
-                                    inverse_variance);
+                      Array<T>& d_weights, MaybeArray<T> d_bias, Array<T>& d_top_weights,
+                      Array<T>& d_top_bias, Array<T>& d_visible_bias, int n_jobs) {
+  const auto view =
+      density_view<T>({weights}, {bias}, {activation}, top_weights, top_bias, visible_bias, inverse_variance);
   const auto rows = density_rows(X, view.n_features);
   double* const to = mutable_vector(objective, rows.rows, "objective");
   const auto& layer = view.layers[0].weights;
   std::vector<Array<T>> of_weights{d_weights};
   std::vector<MaybeArray<T>> of_bias{std::move(d_bias)};
-  const auto gradient = density_gradient<T>({{layer.rows, layer.cols}, {view.top_weights.rows, layer.rows}},
-                                            view.n_features, of_weights, of_bias, d_top_weights, d_top_bias,
-                                            d_visible_bias);
+  const auto gradient =
+      density_gradient<T>({{layer.rows, layer.cols}, {view.top_weights.rows, layer.rows}}, view.n_features,
+                          of_weights, of_bias, d_top_weights, d_top_bias, d_visible_bias);
   const py::gil_scoped_release release;
   return density_score_matching(view, rows, to, gradient, n_jobs);
 }

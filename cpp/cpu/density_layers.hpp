@@ -81,7 +81,8 @@ void check_shapes(const DensityView<T>& view) {
     n_in = w.rows;
   }
   require(view.top_weights.cols == n_in && view.top_weights.rows >= 1, "top_weights: expected ", n_in,
-          " columns and at least one row, got shape (", view.top_weights.rows, ", ", view.top_weights.cols, ")");
+          " columns and at least one row, got shape (", view.top_weights.rows, ", ", view.top_weights.cols,
+          ")");
   require(std::isfinite(view.inverse_variance) && view.inverse_variance > 0,
           "inverse_variance: expected a number > 0, got ", view.inverse_variance);
 }

@@ -79,8 +79,8 @@ inline constexpr Index column_panel_vectors = 4;
 template <class T>
 inline constexpr Index column_panel = column_panel_vectors * simd::lanes<T>;
 
-// The columns from `first` on, at most column_panel<T> of them; copied to `scratch` where a vector would reach
-// past the end of the row.
+// The columns from `first` on, at most column_panel<T> of them; copied to `scratch` where a vector would
+// reach past the end of the row.
 template <class T>
 ColumnPanel<T> columns_from(MatrixView<const T> m, Index first, Buffer<T>& scratch) {
   const Index cols = std::min(column_panel<T>, m.cols - first);

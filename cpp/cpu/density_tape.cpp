@@ -1,13 +1,13 @@
 // Energies of deep densities with what their gradients need, and the gradients.
-#include "cpu/density_tape.hpp"
-
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "cpu/density_layers.hpp"
 #include "cpu/density_sums.hpp"
+#include "kernels/langevin.hpp"
 
 namespace thalweg {
 namespace {
@@ -15,12 +15,6 @@ namespace {
 constexpr Index rows_per_sum = 512;  // a chain of multiply-adds is no longer
 
 }  // namespace
-
-template <class T>
-DensityTape<T>::DensityTape() = default;
-
-template <class T>
-DensityTape<T>::~DensityTape() = default;
 
 template <class T>
 std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T> X, double* energy,
@@ -157,9 +151,8 @@ double DeepDensity<T>::pull(const DensityTape<T>& tape, MatrixView<const T> X, c
     const bool is_first = i == 0;
     const MatrixView<const T> left(pulls.data[i].data(), X.rows, layer.n_out + (is_first ? 1 : 0),
                                    pulls.strides[i]);
-    const auto inputs = is_first ? X
-                                 : MatrixView<const T>(tape.outputs[i - 1].data(), X.rows, layer.n_in,
-                                                       layer.in_stride);
+    const auto inputs =
+        is_first ? X : MatrixView<const T>(tape.outputs[i - 1].data(), X.rows, layer.n_in, layer.in_stride);
     const auto out = i + 1 == layers.size() ? gradient.top_weights : gradient.layers[i].weights;
     weight_gradient<T>(left, inputs, (task - starts[i]) * cpu::column_panel<T>, out, gradient.visible_bias,
                        scratch[static_cast<std::size_t>(worker)]);
@@ -181,7 +174,6 @@ double DeepDensity<T>::pull(const DensityTape<T>& tape, MatrixView<const T> X, c
 }
 
 #define THALWEG_INSTANTIATE(T)                                                                             \
-  template class DensityTape<T>;                                                                           \
   template std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T>, double*, int) const; \
   template double DeepDensity<T>::pull(const DensityTape<T>&, MatrixView<const T>, const double*,          \
                                        const DensityGradient<T>&, int) const;

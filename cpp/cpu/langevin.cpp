@@ -1,4 +1,5 @@
-// Deep densities on the CPU: blocks of rows over threads; a block's chains are moved by one thread throughout.
+// Deep densities on the CPU: blocks of rows over threads; a block's chains are moved by one thread
+// throughout.
 #include "kernels/langevin.hpp"
 
 #include <algorithm>
@@ -192,7 +193,8 @@ class ChainBlock {
     const double before = now_.energy[at];
     const double after = end_.energy[at];
     const double rise = after - before + (moves_.is_tested ? kinetic(r) - kinetic_[at] : 0.0);
-    const bool is_lost = !std::isfinite(after) || !std::isfinite(rise) || !std::isfinite(end_.score.row(r)[0]) ||
+    const bool is_lost = !std::isfinite(after) || !std::isfinite(rise) ||
+                         !std::isfinite(end_.score.row(r)[0]) ||
                          (!moves_.is_tested && rise > 1000.0 + static_cast<double>(density_.n_features));
     if (is_lost && report.diverged != nullptr) ++report.diverged[chain];
     double probability = is_lost ? 0.0 : 1.0;

@@ -140,10 +140,9 @@ class ScoreMatcher {
 
   void ascend_rows(Index first) {
     const Index rows = rows_from(first);
-    cpu::matmul<T>(X_.middle_rows(first, rows), up_.data.data(), h_stride_, h_stride_,
-                   [&](Index r, Index col, V acc) {
-                     u_.put(first + r, col, acc + simd::load(bias_.data() + col));
-                   });
+    cpu::matmul<T>(
+        X_.middle_rows(first, rows), up_.data.data(), h_stride_, h_stride_,
+        [&](Index r, Index col, V acc) { u_.put(first + r, col, acc + simd::load(bias_.data() + col)); });
     cpu::with_activation(view_.layers[0].activation, [&](auto tag) {
       constexpr auto s = decltype(tag)::value;
       if constexpr (s != DensityActivation::relu)
@@ -157,15 +156,14 @@ class ScoreMatcher {
             s3_.put(r, j, d[3]);
           }
     });
-    cpu::matmul<T>(s0_.view(first, rows, H_), top_up_.data.data(), k_stride_, k_stride_,
-                   [&](Index r, Index col, V acc) {
-                     V d[3];
-                     cpu::derivatives<T, DensityActivation::sigmoid, 2>(
-                         acc + simd::load(top_bias_.data() + col), d);
-                     p_.put(first + r, col, d[0]);
-                     p1_.put(first + r, col, d[1]);
-                     p2_.put(first + r, col, d[2]);
-                   });
+    cpu::matmul<T>(
+        s0_.view(first, rows, H_), top_up_.data.data(), k_stride_, k_stride_, [&](Index r, Index col, V acc) {
+          V d[3];
+          cpu::derivatives<T, DensityActivation::sigmoid, 2>(acc + simd::load(top_bias_.data() + col), d);
+          p_.put(first + r, col, d[0]);
+          p1_.put(first + r, col, d[1]);
+          p2_.put(first + r, col, d[2]);
+        });
     cpu::matmul<T>(p_.view(first, rows, K_), top_.data.data(), h_stride_, h_stride_,
                    [&](Index r, Index col, V acc) {
                      q_.put(first + r, col, acc);
@@ -251,17 +249,16 @@ class ScoreMatcher {
                      const Index r = first + i;
                      dz_.put(r, col, acc * p1_.at(r, col) + y_.at(r, col) * p2_.at(r, col));
                    });
-    cpu::matmul<T>(dz_.view(first, rows, K_), top_.data.data(), h_stride_, h_stride_,
-                   [&](Index i, Index col, V acc) {
-                     const Index r = first + i;
-                     const V q = q_.at(r, col);
-                     const V g = simd::load(diagonal_.data() + col);
-                     const V du = acc * s1_.at(r, col) +
-                                  (q * e_.at(r, col) + ds1_.at(r, col)) * s2_.at(r, col) +
-                                  q * g * s3_.at(r, col);
-                     du_.put(r, col, du);
-                     left_.put(r, col, du - inverse_variance_ * t_.at(r, col));
-                   });
+    cpu::matmul<T>(
+        dz_.view(first, rows, K_), top_.data.data(), h_stride_, h_stride_, [&](Index i, Index col, V acc) {
+          const Index r = first + i;
+          const V q = q_.at(r, col);
+          const V g = simd::load(diagonal_.data() + col);
+          const V du = acc * s1_.at(r, col) + (q * e_.at(r, col) + ds1_.at(r, col)) * s2_.at(r, col) +
+                       q * g * s3_.at(r, col);
+          du_.put(r, col, du);
+          left_.put(r, col, du - inverse_variance_ * t_.at(r, col));
+        });
     for (Index r = first; r < first + rows; ++r) left_.row(r)[H_] = -inverse_variance_;
   }
 
@@ -271,7 +268,8 @@ class ScoreMatcher {
     const double plain = bias_square_ - 2 * scale * products_[r] + scale * scale * squares_[r];
     objective[r] = 0.5 * plain + cpu::wide_sum(terms, H_) + curvature - static_cast<double>(D_) * scale;
     // x'psi = x'b - ||x||^2 / sigma^2 + t'(V x)
-    const double hidden = cpu::wide_dot(t_.row(r), u_.row(r), H_) - cpu::wide_dot(t_.row(r), bias_.data(), H_);
+    const double hidden =
+        cpu::wide_dot(t_.row(r), u_.row(r), H_) - cpu::wide_dot(t_.row(r), bias_.data(), H_);
     of_scale_[r] = 2 * scale * (products_[r] - scale * squares_[r] + hidden + static_cast<double>(D_));
   }
 
@@ -319,7 +317,8 @@ class ScoreMatcher {
                               h_stride_, h_stride_,
                               [&](Index r, Index col, V acc) { add(r, col, acc, !is_first_); });
     cpu::transposed_matmul<T>(MatrixView<const T>(dz_.row(0) + first, n, rows, k_stride_), s0_.data.data(),
-                              h_stride_, h_stride_, [&](Index r, Index col, V acc) { add(r, col, acc, true); });
+                              h_stride_, h_stride_,
+                              [&](Index r, Index col, V acc) { add(r, col, acc, true); });
     for (Index r = 0; r < rows; ++r)
       for (Index col = 0; col < h_stride_; col += lanes) {
         V sum = {};
@@ -384,16 +383,14 @@ class ScoreMatcher {
       return (r < H_ ? gradient_.layers[0].weights.row(r) : gradient_.visible_bias) + first;
     };
     const auto x = cpu::columns_from(X_, first, scratch);
-    cpu::transposed_matmul<T>(left_.view(0, X_.rows, H_ + 1), x.data, x.stride, x.padded,
-                              [&](Index r, Index col, V acc) {
-                                cpu::put_vector(row_of(r) + col, acc, x.cols - col, !is_first_);
-                              });
+    cpu::transposed_matmul<T>(
+        left_.view(0, X_.rows, H_ + 1), x.data, x.stride, x.padded,
+        [&](Index r, Index col, V acc) { cpu::put_vector(row_of(r) + col, acc, x.cols - col, !is_first_); });
     if (!is_last_) return;
     const auto v = cpu::columns_from(view_.layers[0].weights, first, scratch);
-    cpu::transposed_matmul<T>(symmetric_.view(0, H_, H_ + 1), v.data, v.stride, v.padded,
-                              [&](Index r, Index col, V acc) {
-                                cpu::put_vector(row_of(r) + col, acc, v.cols - col, true);
-                              });
+    cpu::transposed_matmul<T>(
+        symmetric_.view(0, H_, H_ + 1), v.data, v.stride, v.padded,
+        [&](Index r, Index col, V acc) { cpu::put_vector(row_of(r) + col, acc, v.cols - col, true); });
     const auto b = cpu::columns_from(MatrixView<const T>(view_.visible_bias, 1, D_), first, scratch);
     for (Index r = 0; r <= H_; ++r)
       for (Index col = 0; col < b.padded; col += lanes)

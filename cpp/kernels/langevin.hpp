@@ -21,25 +21,25 @@
 //
 //   p -= epsilon / 2 grad E(x),  x += epsilon p,  p -= epsilon / 2 grad E(x)
 //
-// and, where `is_tested`, the end is taken with probability min(1, exp(H(start) - H(end))), H = E + ||p||^2 / 2.
-// One leapfrog step without the test is Langevin's move of step epsilon^2, with the test the
-// Metropolis-adjusted one. Element e of chain r's momentum is drawn by (seed, stream, first_row + r, step, e),
-// the test by stream + 1; `step` grows by one from trajectory to trajectory.
+// and, where `is_tested`, the end is taken with probability min(1, exp(H(start) - H(end))), H = E + ||p||^2
+// / 2. One leapfrog step without the test is Langevin's move of step epsilon^2, with the test the
+// Metropolis-adjusted one. Element e of chain r's momentum is drawn by (seed, stream, first_row + r, step,
+// e), the test by stream + 1; `step` grows by one from trajectory to trajectory.
 //
 // A trajectory diverges where a number in it is not finite or, without the test, where E rises by more than
 // 1000 + n_features: its chain stays where it is.
 //
 // Errors: std::invalid_argument where shapes do not fit.
 //
-// Sources: G. O. Roberts, R. L. Tweedie, Exponential convergence of Langevin distributions, Bernoulli 2, 1996;
-// R. M. Neal, MCMC using Hamiltonian dynamics, Handbook of Markov Chain Monte Carlo, 2011.
+// Sources: G. O. Roberts, R. L. Tweedie, Exponential convergence of Langevin distributions, Bernoulli 2,
+// 1996; R. M. Neal, MCMC using Hamiltonian dynamics, Handbook of Markov Chain Monte Carlo, 2011.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
+#include "core/buffer.hpp"
 #include "core/view.hpp"
 
 namespace thalweg {
@@ -97,7 +97,11 @@ struct DensityMoveReport {
 
 // What a gradient needs of the rows whose energies were taken.
 template <class T>
-class DensityTape;
+struct DensityTape {
+  Index rows = 0;
+  std::vector<Buffer<T>> outputs, slopes;  // of every layer and the top, (rows, padded units)
+  Buffer<double> squares;                  // ||x||^2
+};
 
 // The parameters, packed for products; nothing of the view is kept.
 template <class T>

@@ -89,10 +89,7 @@ def variational() -> Any:
 def test_the_error_falls_with_n_and_beats_a_plugged_in_sample() -> None:
     sizes = (300, 1500, 7500)
     found = {
-        name: [
-            np.mean([error(fitted(loss, samples(n, s), s)) for s in range(2)])
-            for n in sizes
-        ]
+        name: [np.mean([error(fitted(loss, samples(n, s), s)) for s in range(2)]) for n in sizes]
         for name, loss in (
             ("vnce", variational()),
             ("nce", DensityNoiseContrastiveEstimation(noise(), noise_ratio=2)),

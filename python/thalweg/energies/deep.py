@@ -566,11 +566,6 @@ class DeepEnergy:
                 total = _sum(total, made)
         return objective, total
 
-    def _width_of_derivatives(self) -> int:
-        """Elements of one row in the largest array of derivatives; in the first layer rows share them."""
-        sizes = [len(matrix) for matrix in self.network._matrices()]
-        return max(sizes) * (min(self.n_features, sizes[0]) if len(sizes) > 1 else 1)
-
     def _native_score_matching(self, X: FloatArray) -> tuple[FloatArray, Parameters]:
         """That of one hidden layer."""
         own = {name: np.ascontiguousarray(p, X.dtype) for name, p in self.network.parameters.items()}
@@ -593,6 +588,11 @@ class DeepEnergy:
         _refuse_overflow(objective, X.dtype)
         with np.errstate(over="ignore"):
             return objective.astype(X.dtype), into.completed(of_log_sigma)
+
+    def _width_of_derivatives(self) -> int:
+        """Elements of one row in the largest array of derivatives; in the first layer rows share them."""
+        sizes = [len(matrix) for matrix in self.network._matrices()]
+        return max(sizes) * (min(self.n_features, sizes[0]) if len(sizes) > 1 else 1)
 
     def _score_matching(
         self, X: FloatArray, frame: tuple[FloatArray, FloatArray]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrmm, strmm
 
 from .. import _rng
 from .._base import Draws
@@ -52,10 +54,13 @@ class GaussianNoise:
         self.n_features = d = len(self.mean)
         if self.covariance.shape not in ((d,), (d, d)):
             raise ValueError(f"covariance: expected shape ({d}, {d}) or ({d},), got {self.covariance.shape}")
-        self._factor: FloatArray = _factor(self.covariance)
-        is_full = self._factor.ndim == 2
-        self._whitening: FloatArray = np.linalg.inv(self._factor) if is_full else 1 / self._factor
-        deviations = np.diag(self._factor) if is_full else self._factor
+        factor = _factor(self.covariance)
+        is_full = factor.ndim == 2
+        whitening = _inverse(factor) if is_full else 1 / factor
+        self._matrices = {
+            np.dtype(kind): (factor.astype(kind), whitening.astype(kind)) for kind in (np.float32, np.float64)
+        }
+        deviations = np.diag(factor) if is_full else factor
         self._log_normalizer = 0.5 * d * math.log(2 * math.pi) + float(np.log(deviations).sum())
 
     @classmethod
@@ -134,12 +139,12 @@ class GaussianNoise:
         normal = _rng.normal_rows(
             draws.seed, draws.stream, draws.step, shape, dtype, first_row=draws.first_row
         )
-        X: FloatArray = self._times(normal, self._factor)
+        X: FloatArray = _times(normal, self._matrices[normal.dtype][0])
         X += self.mean.astype(dtype)
         return X, self._log_density_of_white(normal)
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
-        """log p(x) of every row, in float64.
+        """log p(x) of every row, in the dtype of `X` but summed in float64.
 
         Parameters
         ----------
@@ -152,19 +157,24 @@ class GaussianNoise:
         rows = float_array(X, "X", ndim=2)
         if rows.shape[1] != self.n_features:
             raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
-        return self._log_density_of_white(self._times(rows - self.mean, self._whitening))
+        white = _times(rows - self.mean.astype(rows.dtype), self._matrices[rows.dtype][1])
+        return self._log_density_of_white(white)
 
     def _log_density_of_white(self, white: FloatArray) -> NDArray[np.float64]:
         squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white, dtype=np.float64)
         return -0.5 * squares - self._log_normalizer
 
-    def _times(self, rows: FloatArray, matrix: FloatArray) -> FloatArray:
-        """rows matrix', or what that is of a diagonal; in the dtype of the rows."""
-        taken = matrix.astype(rows.dtype, copy=False)
-        if taken.ndim == 1:
-            return np.asarray(rows * taken)
-        with one_blas_thread:
-            return np.asarray(rows @ taken.T)
+
+def _times(rows: FloatArray, matrix: FloatArray) -> FloatArray:
+    """rows matrix' of a lower triangular matrix or a diagonal, of their dtype."""
+    if matrix.ndim == 1:
+        return np.asarray(rows * matrix)
+    if not len(rows):
+        return rows
+    times = strmm if rows.dtype == np.float32 else dtrmm
+    with one_blas_thread:
+        made: FloatArray = times(1.0, matrix.T, rows.T, trans_a=1).T
+    return made
 
 
 def _factor(covariance: FloatArray) -> FloatArray:
@@ -184,3 +194,8 @@ def _factor(covariance: FloatArray) -> FloatArray:
         raise ValueError(
             "covariance: expected a positive definite matrix, but its Cholesky factorisation fails"
         ) from None
+
+
+def _inverse(triangle: FloatArray) -> FloatArray:
+    """Of a lower triangular matrix, row-major as BLAS is to find it."""
+    return np.ascontiguousarray(solve_triangular(triangle, np.eye(len(triangle)), lower=True))

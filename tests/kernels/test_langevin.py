@@ -1,0 +1,286 @@
+"""Native deep densities against the reference: energies, scores, gradients, chains, draws, arguments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from deep_densities import assert_near, empty_gradient, flat, random_density, random_rows
+from reference import langevin as reference
+from thalweg import _rng
+from thalweg._native import cpu
+
+# Features and units around whole vectors and panels, and the number of units on top.
+SHAPES = [
+    ((1,), 1),
+    ((5,), 3),
+    ((33,), 40),
+    ((7, 4), 3),
+    ((32, 16), 64),
+    ((33, 20, 17), 40),
+    ((100, 70, 3), 17),
+]
+every_shape = pytest.mark.parametrize(("sizes", "n_top"), SHAPES, ids=str)
+every_activation = pytest.mark.parametrize("activation", reference.ACTIVATIONS)
+SEED, STREAM, FIRST_ROW, STEP = 2**40 + 17, 30, 2**33 + 5, 2**32 - 2
+
+
+def native(density: dict[str, Any]) -> Any:
+    return cpu.deep_density(**density)
+
+
+def energy_of(density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
+    out = np.full(len(X), np.nan)
+    native(density).energy(X, out, t, n_jobs)
+    return out
+
+
+def score_of(density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
+    out = np.full_like(X, np.nan)
+    native(density).score(X, out, t, n_jobs)
+    return out
+
+
+def gradient_of(density: dict[str, Any], X: Any, weight: Any, n_jobs: int = 1) -> tuple[Any, Any, float]:
+    made = native(density)
+    energies, gradient = np.full(len(X), np.nan), empty_gradient(density)
+    tape = made.value(X, energies, n_jobs)
+    return energies, gradient, made.pull(tape, X, weight, **gradient, n_jobs=n_jobs)
+
+
+def move(density: dict[str, Any], X: Any, *, n_jobs: int = 1, **changes: Any) -> tuple[Any, Any, Any, Any]:
+    """States, acceptance, accepted and diverged moves."""
+    X = X.copy()
+    out = (np.full(len(X), np.nan), np.full(len(X), -1), np.full(len(X), -1))
+    kind = {"epsilon": 0.2, "n_leapfrog": 3, "is_tested": True, "n_steps": 4, "hidden_weight": 1.0}
+    kind |= {"seed": SEED, "stream": STREAM, "first_row": FIRST_ROW, "step": STEP} | changes
+    names = ("acceptance", "accepted", "diverged")
+    native(density).move(X, **kind, **dict(zip(names, out)), n_jobs=n_jobs)
+    return X, *out
+
+
+@every_activation
+@every_shape
+def test_energies_and_scores(sizes: Any, n_top: int, activation: str, dtype: Any) -> None:
+    density = random_density(sizes, n_top, activation, dtype)
+    for n in (1, 12, 29):
+        X = random_rows(n, sizes[0], dtype)
+        for t in (0.0, 0.3, 1.0):
+            assert_near(energy_of(density, X, t), reference.energy(density, X, t), dtype)
+            assert_near(score_of(density, X, t), reference.score(density, X, t), dtype)
+
+
+@every_activation
+@every_shape
+def test_gradients(sizes: Any, n_top: int, activation: str, dtype: Any) -> None:
+    density = random_density(sizes, n_top, activation, dtype)
+    X, weight = random_rows(29, sizes[0], dtype), np.random.default_rng(2).normal(size=29)
+    energies, gradient, of_log_sigma = gradient_of(density, X, weight)
+    expected = reference.gradient(density, X, weight)
+    assert_near(energies, reference.energy(density, X), dtype)
+    assert_near(of_log_sigma, expected["log_sigma"], dtype, 4)
+    for a, b in zip(flat(gradient), flat(expected), strict=True):
+        assert_near(a, b, dtype, 4)
+
+
+def test_layers_without_bias(dtype: Any) -> None:
+    density = random_density((9, 5, 4), 3, "tanh", dtype, has_bias=False)
+    X = random_rows(7, 9, dtype)
+    energies, gradient, _ = gradient_of(density, X, np.ones(7))
+    assert_near(energies, reference.energy(density, X), dtype)
+    assert gradient["bias"] == [None, None]
+    assert_near(score_of(density, X), reference.score(density, X), dtype)
+
+
+def test_gradients_of_many_rows(dtype: Any) -> None:
+    """More than one chain of additions takes, 512, and none at all."""
+    density = random_density((5, 4), 3, "sigmoid", dtype)
+    for n in (1100, 0):
+        X, weight = random_rows(n, 5, dtype), np.full(n, 0.5)
+        _, gradient, of_log_sigma = gradient_of(density, X, weight)
+        expected = reference.gradient(density, X, weight)
+        assert_near(of_log_sigma, expected["log_sigma"], dtype, 4)
+        for a, b in zip(flat(gradient), flat(expected), strict=True):
+            assert_near(a, b, dtype, 4)
+
+
+def test_large_arguments_neither_overflow_nor_cancel(dtype: Any) -> None:
+    density = random_density((3, 4), 2, "sigmoid", dtype)
+    for scale in (1e3, 1e8):
+        X = (scale * random_rows(5, 3, np.float64)).astype(dtype)
+        assert_allclose(energy_of(density, X), reference.energy(density, X), rtol=1e-6)
+        assert_allclose(score_of(density, X), reference.score(density, X), rtol=1e-4)
+
+
+def test_a_row_does_not_depend_on_its_neighbours(dtype: Any) -> None:
+    density = random_density((33, 20), 40, "sigmoid", dtype)
+    X = random_rows(300, 33, dtype)
+    moved = move(density, X)[0]
+    for rows in (slice(0, 1), slice(7, 50), slice(250, 300)):
+        assert_array_equal(energy_of(density, X[rows]), energy_of(density, X)[rows])
+        assert_array_equal(score_of(density, X[rows]), score_of(density, X)[rows])
+        assert_array_equal(move(density, X[rows], first_row=FIRST_ROW + rows.start)[0], moved[rows])
+
+
+def test_same_bits_for_any_number_of_threads(dtype: Any) -> None:
+    density = random_density((150, 64), 64, "sigmoid", dtype)
+    X, weight = random_rows(250, 150, dtype), np.random.default_rng(2).normal(size=250)
+    runs = []
+    for n_jobs in (1, 2, 3):
+        energies, gradient, of_log_sigma = gradient_of(density, X, weight, n_jobs)
+        moved = move(density, X, n_jobs=n_jobs)
+        scores = score_of(density, X, 1.0, n_jobs)
+        runs.append(
+            [energies, of_log_sigma, *flat(gradient), energy_of(density, X, 1.0, n_jobs), scores, *moved]
+        )
+    for other in runs[1:]:
+        for a, b in zip(runs[0], other, strict=True):
+            assert_array_equal(a, b)
+
+
+# --- chains
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("n_leapfrog", [1, 4])
+def test_one_move(n_leapfrog: int, activation: str, dtype: Any) -> None:
+    density = random_density((13, 6), 5, activation, dtype)
+    X = random_rows(40, 13, dtype)
+    moved, acceptance, accepted, diverged = move(density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9)
+    p = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)
+    end, q = reference.trajectory(density, X, p, 0.9, n_leapfrog)
+    rise = reference.energy(density, end) - reference.energy(density, X)
+    rise += 0.5 * ((q**2).sum(axis=1) - (p.astype(np.float64) ** 2).sum(axis=1))
+    probability = np.exp(-np.maximum(rise, 0))
+    assert_allclose(acceptance, probability, atol=1e-4 if dtype == np.float32 else 1e-11)
+    taken = _rng.uniform_rows(SEED, STREAM + 1, STEP, len(X), FIRST_ROW) < probability
+    assert 0 < taken.sum() < len(X)
+    assert_array_equal(accepted, taken)
+    assert_array_equal(moved[~taken], X[~taken])
+    assert_near(moved[taken], end[taken], dtype, 4)
+    assert not diverged.any()
+    untested = move(density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9, is_tested=False)
+    assert_near(untested[0], end, dtype, 4)
+    assert (untested[1] == 1).all()
+    assert (untested[2] == 1).all()
+
+
+def test_moves_of_one_call_are_those_of_many(dtype: Any) -> None:
+    density = random_density((13, 6), 5, "sigmoid", dtype)
+    X = random_rows(9, 13, dtype)
+    at_once, acceptance, accepted, _ = move(density, X, n_steps=6)
+    one_by_one, counted, mean = X, 0, 0.0
+    for i in range(6):
+        one_by_one, share, taken, _ = move(density, one_by_one, n_steps=1, step=(STEP + i) % 2**32)
+        counted, mean = counted + taken, mean + share / 6
+    assert_array_equal(at_once, one_by_one)
+    assert_array_equal(accepted, counted)
+    assert_allclose(acceptance, mean)
+    for a, b in zip(move(density, X, n_steps=0), (X, np.zeros(9), np.zeros(9), np.zeros(9))):
+        assert_array_equal(a, b)
+
+
+def test_chains_that_diverge_stay(dtype: Any) -> None:
+    density = random_density((5, 4), 3, "sigmoid", dtype)
+    X = random_rows(6, 5, dtype)
+    for is_tested in (True, False):
+        moved, acceptance, accepted, diverged = move(
+            density, X, epsilon=1e30, n_leapfrog=40, is_tested=is_tested
+        )
+        assert_array_equal(moved, X)
+        assert (diverged == 4).all()
+        assert not accepted.any()
+        assert not acceptance.any()
+    # Without a test an energy that soars is told before it overflows.
+    _, _, _, diverged = move(density, X, epsilon=200.0, n_leapfrog=1, is_tested=False)
+    assert diverged.any()
+
+
+# --- draws
+
+
+def test_rows_of_normals(dtype: Any) -> None:
+    for d in (1, 31, 32, 33, 100):
+        made = _rng.normal_rows(SEED, 5, 7, (4, d), dtype, FIRST_ROW)
+        assert made.dtype == dtype
+        assert_array_equal(made[2:], _rng.normal_rows(SEED, 5, 7, (2, d), dtype, FIRST_ROW + 2, 2))
+        if dtype == np.float64:
+            expected = [_rng.normals(SEED, 5, 7, d, FIRST_ROW + r) for r in range(4)]
+            assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+    many = _rng.normal_rows(1, 5, 7, (1000, 100), dtype)
+    assert abs(many.mean()) < 0.02
+    assert abs(many.std() - 1) < 0.02
+    uniform = _rng.uniform_rows(SEED, 5, 7, 3, FIRST_ROW)
+    assert_array_equal(uniform, [_rng.uniform(SEED, 5, 7, 1, FIRST_ROW + r)[0] for r in range(3)])
+
+
+# --- arguments, interrupts
+
+
+def test_arguments_that_do_not_fit_are_refused(dtype: Any) -> None:
+    good = random_density((5, 4), 3, "sigmoid", dtype)
+    for change, message in (
+        ({"weights": [np.zeros((4, 6), dtype)]}, r"weights\[0\]: expected 5 columns"),
+        ({"weights": []}, "bias: expected as many as weights"),
+        ({"activations": ["cubic"]}, "activations: expected identity, sigmoid, tanh, softplus or relu"),
+        ({"top_weights": np.zeros((3, 5), dtype)}, "top_weights: expected 4 columns"),
+        ({"top_bias": np.zeros(2, dtype)}, "top_bias: expected 3 element"),
+        ({"bias": [np.zeros(3, dtype)]}, "bias: expected 4 element"),
+        ({"visible_bias": np.zeros(0, dtype), "weights": [np.zeros((4, 0), dtype)]}, "visible_bias"),
+        ({"inverse_variance": 0.0}, "inverse_variance: expected a number > 0"),
+        ({"inverse_variance": np.nan}, "inverse_variance: expected a number > 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            native(good | change)
+    other = np.float64 if dtype == np.float32 else np.float32
+    with pytest.raises(TypeError):
+        native(good | {"top_bias": np.zeros(3, other)})
+    made, X = native(good), random_rows(2, 5, dtype)
+    assert made.n_features == 5
+    with pytest.raises(ValueError, match="X: expected 5 columns"):
+        made.energy(np.zeros((2, 4), dtype), np.zeros(2))
+    with pytest.raises(ValueError, match="out: expected 2 element"):
+        made.energy(X, np.zeros(3))
+    with pytest.raises(ValueError, match=r"out: expected shape \(2, 5\)"):
+        made.score(X, np.zeros((3, 5), dtype))
+    tape = made.value(X, np.zeros(2))
+    assert tape.rows == 2
+    with pytest.raises(ValueError, match="tape: expected that of 3 row"):
+        made.pull(tape, random_rows(3, 5, dtype), np.zeros(3), **empty_gradient(good))
+    for change, message in (
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": np.inf}, "epsilon"),
+        ({"n_leapfrog": 0}, "n_leapfrog"),
+        ({"n_steps": -1}, "n_steps"),
+        ({"stream": 2**16 - 1}, "stream"),
+        ({"first_row": 2**48}, "first_row"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            move(good, X, **change)
+    X.flags.writeable = False
+    with pytest.raises(ValueError, match="X: expected a writeable array"):
+        made.move(X, 0.1, 1, True, 1, 0, 0, 0, 0, np.zeros(2), np.zeros(2, np.int64), np.zeros(2, np.int64))
+
+
+def test_ctrl_c_ends_long_chains() -> None:
+    density = random_density((200, 64), 64, "sigmoid", np.float32)
+    asked = []
+
+    def interrupt() -> None:
+        time.sleep(0.3)
+        asked.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        move(density, random_rows(64, 200, np.float32), n_steps=10**8, n_jobs=2)
+    assert time.perf_counter() - asked[0] < 0.5
+    thread.join()
