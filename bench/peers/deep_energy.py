@@ -22,6 +22,7 @@ import torch.nn.functional as F
 import common
 from thalweg import DeepEnergyModel
 from thalweg.energies import DeepEnergy, DenseNetwork
+from thalweg.losses import GaussianNoise
 
 D, H, K, BATCH, ROWS, RATE = 784, 64, 64, 100, 50_000, 1e-3
 OBJECTIVES = ("score matching", "NCE")
@@ -109,6 +110,7 @@ def thalweg_model(loss: str, X: np.ndarray) -> DeepEnergyModel:
         K,
         hidden_layer_sizes=(H,),
         loss=loss,
+        noise=GaussianNoise(np.zeros(D), np.ones(D)),
         learning_rate=RATE,
         batch_size=BATCH,
         random_state=0,
