@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from thalweg import _native
+
 settings.register_profile(
     "thalweg",
     deadline=None,
@@ -19,9 +21,38 @@ settings.register_profile(
 settings.load_profile("thalweg")
 
 
-@pytest.fixture(params=["cpu"])
+def cuda_fault():
+    """Why backend "cuda" cannot be tested here, or None."""
+    try:
+        _native.cuda()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+CUDA_FAULT = cuda_fault()
+
+
+@pytest.fixture(params=["cpu", "cuda"])
 def backend(request):
+    """A device's name: tests that take it run once a backend, where that is there."""
+    if request.param == "cuda" and CUDA_FAULT is not None:
+        pytest.skip(f"backend cuda: {CUDA_FAULT}")
     return request.param
+
+
+@pytest.fixture
+def cuda():
+    """The module of the CUDA backend, or of its emulation."""
+    if CUDA_FAULT is not None:
+        pytest.skip(f"backend cuda: {CUDA_FAULT}")
+    return _native.cuda()
+
+
+@pytest.fixture
+def kernels(backend):
+    """The compiled module of the backend."""
+    return _native.kernels(backend)
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

@@ -15,7 +15,7 @@ CPP = ROOT / "cpp"
 
 # Python: what each module or subpackage of thalweg may import of thalweg.
 _LEAVES = {"_base", "_check"}
-_KERNEL_USERS = {"_native", "_rng", "_blas", "_factors", *_LEAVES}
+_KERNEL_USERS = {"_native", "_device", "_rng", "_blas", "_factors", *_LEAVES}
 _PARTS = {"ops", "energies", "inference", "losses", "optim", "preprocessing"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_base": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_factors": _LEAVES,
     "_blas": set(),
     "_native": {"_isa"},
+    "_device": {"_native", *_LEAVES},
     "_rng": {"_native"},
     "ops": _KERNEL_USERS,
     "energies": {"ops", *_KERNEL_USERS},
@@ -158,7 +159,7 @@ def test_leaves_need_numpy_only(path: Path) -> None:
 
 
 def test_one_module_imports_compiled_code() -> None:
-    users = [p.name for p in MODULES if re.search(r"\b_isa\b|\b_cpu_", p.read_text())]
+    users = [p.name for p in MODULES if re.search(r"\b_isa\b|\b_cpu_|thalweg\._cuda\b", p.read_text())]
     assert users == ["_native.py"]
 
 
@@ -179,7 +180,12 @@ def test_cpp_rooms(path: Path) -> None:
         other = header.partition("/")[0]
         assert (CPP / header).is_file(), f"{header}: include project headers by their path below cpp/"
         assert other in MAY_INCLUDE[room], f"cpp/{room} may not include {header}"
-    if room != "bindings":
+    if room in ("core", "kernels", "cpu"):
+        assert not [h for h in system if h.startswith(("cuda", "cublas"))], f"cpp/{room} knows no CUDA"
+    if room == "bindings":
+        other = "cpu" if "cuda" in path.relative_to(CPP).parts else "cuda"
+        assert not [h for h in quoted if f"/{other}/" in f"/{h}"], f"{path.name} binds one backend"
+    else:
         assert not [h for h in system if h.startswith(("pybind11/", "Python.h", "numpy/"))]
 
 

@@ -156,7 +156,11 @@ class LqProx {
  public:
   // Near q = 1 the root is a small difference of |v| and the penalty's pull: the last step is taken in a
   // wider type where there is one.
+#if defined(__CUDA_ARCH__) || defined(THALWEG_CUDA_EMULATION)
+  using Wide = double;
+#else
   using Wide = std::conditional_t<std::is_same_v<T, float>, double, long double>;
+#endif
 
   THALWEG_HOST_DEVICE explicit LqProx(double q)
       : q_(q), lowest_(2 * (1 - q_) / (2 - q_)), largest_c_((1 - lowest_) * std::pow(lowest_, 1 - q_)) {}

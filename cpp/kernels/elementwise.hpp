@@ -43,4 +43,18 @@ template <class T>
 void apply_prox(Prox f, double q, Index ndim, const Index* shape, StridedView<const T> z,
                 StridedView<const T> alpha, StridedView<T> out, int n_jobs);
 
+namespace cuda {
+
+class Stream;
+
+// The same on a device, within 8 units in the last place for 0 < q < 1 in single precision; in double
+// precision, wider than which a device has nothing, the error grows like 1 / (1 - q) as q nears 1.
+template <class T>
+void apply_smooth(Smooth f, Index ndim, const Index* shape, StridedView<const T> x, StridedView<T> out,
+                  Stream& stream);
+template <class T>
+void apply_prox(Prox f, double q, Index ndim, const Index* shape, StridedView<const T> z,
+                StridedView<const T> alpha, StridedView<T> out, Stream& stream);
+
+}  // namespace cuda
 }  // namespace thalweg

@@ -43,10 +43,12 @@ def float_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = None
 def array_of(x: Any, name: str) -> NDArray[Any]:
     """`x` as an array of any kind, where no element is masked; not copied, and not read, where it is one.
 
-    Raises TypeError for a sparse matrix, ValueError for rows of different lengths and for masked elements.
+    Raises TypeError for a sparse matrix and for an array on a CUDA device, ValueError for rows of different
+    lengths and for masked elements.
     """
     if hasattr(x, "toarray"):
         raise TypeError(f"{name}: a dense array is required, got a sparse matrix; use {name}.toarray()")
+    refuse_device_array(x, name)
     refuse_masked(x, name)
     try:
         return np.asarray(x)
@@ -140,6 +142,26 @@ def one_of(value: Any, name: str, choices: tuple[Any, ...]) -> Any:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def device(value: Any) -> str:
+    """`value`, which must be "cpu" or "cuda"; whether that one is there is asked when it is used."""
+    if not isinstance(value, str) or value not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected 'cpu' or 'cuda', got {value!r}")
+    return value
+
+
+def is_device_array(x: Any) -> bool:
+    """Whether `x` is an array in the memory of a CUDA device, of whatever library."""
+    if isinstance(x, np.ndarray | np.generic) or not hasattr(x, "__dlpack_device__"):
+        return False
+    return int(x.__dlpack_device__()[0]) in (2, 13)  # DLPack's numbers: CUDA, CUDA's managed memory
+
+
+def refuse_device_array(x: Any, name: str) -> None:
+    """TypeError where `x` is in the memory of a CUDA device, from which nothing is taken unasked."""
+    if is_device_array(x):
+        raise TypeError(f"{name}: an array on a CUDA device, where device='cpu'; set device='cuda'")
 
 
 def thread_number(n_jobs: int | None) -> int:

@@ -1,4 +1,4 @@
-"""The sole importer of compiled modules: picks the best one that this processor can run."""
+"""The sole importer of compiled modules: picks the best one that this processor can run, and loads CUDA's."""
 
 from __future__ import annotations
 
@@ -48,3 +48,28 @@ def _choose_level() -> str:
 
 
 cpu: ModuleType = importlib.import_module(f"thalweg._cpu_{_choose_level()}")
+
+
+def cuda() -> ModuleType:
+    """The module of the CUDA backend, loaded on first use.
+
+    Raises RuntimeError, naming what is missing, where it was not built, cannot be loaded or finds no device.
+    """
+    try:
+        module = importlib.import_module("thalweg._cuda")
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            "device='cuda': this installation was built without CUDA: "
+            "pip install . -C cmake.define.THALWEG_CUDA=ON"
+        ) from error
+    except ImportError as error:
+        raise RuntimeError(f"device='cuda': the CUDA backend cannot be loaded: {error}") from error
+    fault = module.device_fault()
+    if fault:
+        raise RuntimeError(f"device='cuda': {fault}")
+    return module
+
+
+def kernels(device: str) -> ModuleType:
+    """The module whose kernels run on "cpu" or "cuda"."""
+    return cpu if device == "cpu" else cuda()

@@ -271,6 +271,19 @@ def test_proximal_maps_are_the_reference(name, rng, dtype):
         np.testing.assert_allclose(got, expected, rtol=1e-5 if dtype == np.float32 else 1e-11, atol=1e-6)
 
 
+# --- the kernels of every backend
+
+
+@pytest.mark.parametrize("name", ["softplus", "sigmoid", "log_sigmoid", "d_sigmoid", "d_log_sigmoid"])
+@pytest.mark.parametrize("size", [0, 1, 7, 4096, 9001])
+def test_smooth_kernels_of_every_backend(name, size, rng, dtype, kernels):
+    x = rng.normal(0, 8, size).astype(dtype)
+    out = np.empty_like(x)
+    kernels.apply_smooth(getattr(kernels.Smooth, name), x, out, 0)
+    expected = getattr(reference, name)(x.astype(float))
+    np.testing.assert_allclose(out, expected, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
+
+
 # --- shapes, strides, dtypes, out
 
 

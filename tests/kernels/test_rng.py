@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from thalweg import _rng
 from thalweg._native import cpu
@@ -51,3 +52,22 @@ def test_normals_have_the_moments_of_a_normal():
     assert abs(out.var() - 1) < 5 * np.sqrt(2 / out.size)
     assert abs(np.mean(out**3)) < 5 * np.sqrt(15 / out.size)
     assert abs(np.mean(out**4) - 3) < 5 * np.sqrt(96 / out.size)
+
+
+@pytest.mark.parametrize("size", [0, 1, 6, 4099])
+def test_words_are_the_same_bits_on_every_backend(size, kernels):
+    for seed, stream, row, step in ((0, 0, 0, 0), (2**63 + 5, 65535, 2**48 - 1, 2**32 - 1), (7, 3, 2**33, 4)):
+        out = np.empty(size, np.uint32)
+        kernels.philox_words(out, seed, stream, row, step)
+        expected = np.empty(size, np.uint32)
+        cpu.philox_words(expected, seed, stream, row, step)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_normals_agree_within_ulps_on_every_backend(kernels):
+    out = np.empty(4099)
+    kernels.standard_normals(out, 9, 1, 2, 3)
+    expected = np.empty(4099)
+    cpu.standard_normals(expected, 9, 1, 2, 3)
+    # An angle that is rounded is a small difference where its sine is one.
+    np.testing.assert_allclose(out, expected, rtol=1e-14, atol=1e-14)

@@ -1,0 +1,181 @@
+#include "cuda/convert.hpp"
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/error.hpp"
+#include "core/walk.hpp"
+#include "cuda/launch.hpp"
+#include "cuda/memory.hpp"
+
+namespace thalweg::cuda {
+namespace {
+
+constexpr unsigned block_size = 256;
+constexpr int most_axes = 64;
+
+struct Half {
+  std::uint16_t bits;
+};
+struct Brain {
+  std::uint16_t bits;
+};
+
+// --- a number as another kind
+
+template <class To, class From>
+__device__ To as(From value) {
+  return static_cast<To>(value);
+}
+
+template <class To>
+__device__ To as(Half value) {
+  const std::uint32_t magnitude = value.bits & 0x7FFFu;
+  // Eight exponent bits in place of five: subnormal numbers come out right by the product.
+  float size = __uint_as_float(magnitude << 13) * 0x1p112F;
+  if (magnitude >= 0x7C00u) size = __uint_as_float(0x7F800000u | (magnitude & 0x3FFu) << 13);
+  return static_cast<To>((value.bits & 0x8000u) != 0 ? -size : size);
+}
+
+template <class To>
+__device__ To as(Brain value) {
+  return static_cast<To>(__uint_as_float(std::uint32_t{value.bits} << 16));
+}
+
+// --- kernels
+
+// The last axis first; strides in elements.
+struct Axes {
+  int rank = 0;
+  Index length[most_axes];
+  Index stride[most_axes];
+};
+
+template <class From, class To>
+__global__ void __launch_bounds__(block_size)
+    convert_kernel(const __grid_constant__ Axes axes, const From* from, To* to, Index n) {
+  const Index step = Index{gridDim.x} * block_size;
+  for (Index i = Index{blockIdx.x} * block_size + threadIdx.x; i < n; i += step) {
+    Index rest = i;
+    Index at = 0;
+    for (int k = 0; k < axes.rank; ++k) {
+      at += rest % axes.length[k] * axes.stride[k];
+      rest /= axes.length[k];
+    }
+    if constexpr (std::is_same_v<From, To>) {
+      to[i] = from[at];
+    } else {
+      to[i] = as<To>(from[at]);
+    }
+  }
+}
+
+constexpr unsigned nan_bit = 1;
+constexpr unsigned infinity_bit = 2;
+constexpr unsigned negative_bit = 4;
+
+template <class T>
+__global__ void __launch_bounds__(block_size) faults_kernel(const T* data, Index n, unsigned* found) {
+  const Index step = Index{gridDim.x} * block_size;
+  unsigned mine = 0;
+  for (Index i = Index{blockIdx.x} * block_size + threadIdx.x; i < n; i += step) {
+    const T value = data[i];
+    if (std::isnan(value)) mine |= nan_bit;
+    if (std::isinf(value)) mine |= infinity_bit;
+    if (value < T(0)) mine |= negative_bit;
+  }
+  if (mine != 0) atomicOr(found, mine);
+}
+
+// --- launchers
+
+template <class From, class To>
+void run(const void* from, Index ndim, const Index* shape, const Index* strides, void* to, Stream& stream) {
+  Axes axes{};
+  axes.rank = static_cast<int>(ndim);
+  Index n = 1;
+  for (Index k = 0; k < ndim; ++k) {
+    axes.length[k] = shape[ndim - 1 - k];
+    axes.stride[k] = strides[ndim - 1 - k];
+    n *= shape[k];
+  }
+  if (n == 0) return;
+  const auto kernel = convert_kernel<From, To>;
+  launch(kernel, grid_for(kernel, ceil_div(n, block_size), block_size, 0, 4), block_size, 0, stream, axes,
+         static_cast<const From*>(from), static_cast<To*>(to), n);
+}
+
+// Calls body with a value of the type of the kind.
+template <class Body>
+void with_type(Kind kind, const Body& body) {
+  switch (kind) {
+    case Kind::boolean:
+    case Kind::uint8:
+      return body(std::uint8_t{});
+    case Kind::int8:
+      return body(std::int8_t{});
+    case Kind::int16:
+      return body(std::int16_t{});
+    case Kind::int32:
+      return body(std::int32_t{});
+    case Kind::int64:
+      return body(std::int64_t{});
+    case Kind::uint16:
+      return body(std::uint16_t{});
+    case Kind::uint32:
+      return body(std::uint32_t{});
+    case Kind::uint64:
+      return body(std::uint64_t{});
+    case Kind::float16:
+      return body(Half{});
+    case Kind::bfloat16:
+      return body(Brain{});
+    case Kind::float32:
+      return body(float{});
+    case Kind::float64:
+      return body(double{});
+  }
+  throw std::invalid_argument("dtype: no such kind of number");
+}
+
+}  // namespace
+
+std::size_t size_of(Kind kind) {
+  std::size_t size = 0;
+  with_type(kind, [&](auto value) { size = sizeof value; });
+  return size;
+}
+
+void convert(Kind from_kind, const void* from, Index ndim, const Index* shape, const Index* strides,
+             Kind to_kind, void* to, Stream& stream) {
+  require(ndim <= most_axes, "shape: expected at most ", most_axes, " axes, got ", ndim);
+  require(from_kind == to_kind || to_kind == Kind::float32 || to_kind == Kind::float64,
+          "dtype: expected float32 or float64");
+  with_type(from_kind, [&](auto value) {
+    using From = decltype(value);
+    if (from_kind == to_kind) {
+      run<From, From>(from, ndim, shape, strides, to, stream);
+    } else if (to_kind == Kind::float32) {
+      run<From, float>(from, ndim, shape, strides, to, stream);
+    } else {
+      run<From, double>(from, ndim, shape, strides, to, stream);
+    }
+  });
+}
+
+template <class T>
+Faults find_faults(const T* data, Index size, Stream& stream) {
+  if (size == 0) return {};
+  const Buffer<unsigned> found(1, stream);
+  clear(found.data(), 1, stream);
+  const auto kernel = faults_kernel<T>;
+  launch(kernel, grid_for(kernel, ceil_div(size, block_size), block_size, 0, 4), block_size, 0, stream, data,
+         size, found.data());
+  const unsigned bits = download_one(found.data(), stream);
+  return {(bits & nan_bit) != 0, (bits & infinity_bit) != 0, (bits & negative_bit) != 0};
+}
+
+template Faults find_faults(const float*, Index, Stream&);
+template Faults find_faults(const double*, Index, Stream&);
+
+}  // namespace thalweg::cuda

@@ -1,0 +1,54 @@
+#include "cuda/memory.hpp"
+
+#include <cstdint>
+#include <limits>
+
+#include "core/error.hpp"
+
+namespace thalweg::cuda {
+namespace {
+
+// Of our own, so that nobody else's settings change.
+cudaMemPool_t pool() {
+  static const cudaMemPool_t made = [] {
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;  // the only kind that there is
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = device_number;
+    cudaMemPool_t p = nullptr;
+    check(cudaMemPoolCreate(&p, &properties));
+    std::uint64_t keep_everything = std::numeric_limits<std::uint64_t>::max();
+    check(cudaMemPoolSetAttribute(p, cudaMemPoolAttrReleaseThreshold, &keep_everything));
+    return p;
+  }();
+  return made;
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes, Stream& stream) {
+  void* memory = nullptr;
+  cudaError_t status = cudaMallocFromPoolAsync(&memory, bytes, pool(), stream.get());
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    stream.synchronize();
+    trim_memory();
+    status = cudaMallocFromPoolAsync(&memory, bytes, pool(), stream.get());
+  }
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    std::size_t free = 0;
+    std::size_t total = 0;
+    (void)cudaMemGetInfo(&free, &total);
+    throw OutOfMemory(join("device='cuda': out of memory: ", bytes, " bytes were asked for, ", free, " of ",
+                           total, " are free"));
+  }
+  check(status);
+  return memory;
+}
+
+void deallocate(void* memory, Stream& stream) noexcept { (void)cudaFreeAsync(memory, stream.get()); }
+
+void trim_memory() { check(cudaMemPoolTrimTo(pool(), 0)); }
+
+}  // namespace thalweg::cuda

@@ -1,0 +1,98 @@
+"""Arrays on a device: taken in by DLPack, checked there, and given back as the kind that came in."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg import _check, _native
+from thalweg._check import is_device_array
+
+__all__ = [
+    "as_device_array",
+    "device_operand",
+    "empty",
+    "give_back",
+    "is_device_array",
+    "kernels",
+    "refuse_not_finite",
+    "to_host",
+]
+
+
+def kernels(device: str) -> ModuleType:
+    """The compiled module for a device that `_check.device` has let through."""
+    return _native.kernels(device)
+
+
+def device_operand(x: Any, name: str, *, dtype: Any = None) -> Any:
+    """`x`, an array or numbers on either side, as a float32 or float64 array on the device; not looked into.
+
+    float32 stays float32 and every other real kind becomes float64, unless `dtype` asks for one of the two.
+    """
+    cuda = _native.cuda()
+    if not is_device_array(x):
+        return cuda.to_device(_check.real_operand(x, name, dtype=dtype))
+    array = x if isinstance(x, cuda.DeviceArray) else cuda.from_dlpack(x, name)
+    wanted = np.dtype(dtype if dtype is not None else "f4" if array.dtype == np.float32 else "f8")
+    return array if array.dtype == wanted else array.astype(wanted)
+
+
+def as_device_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = None) -> Any:
+    """`x` as a finite float32 or float64 array on the device, as `_check.float_array` has it on the host."""
+    if is_device_array(x):
+        array = device_operand(x, name, dtype=dtype)
+        refuse_not_finite(array, name)
+    else:
+        array = _native.cuda().to_device(_check.float_array(x, name, ndim=ndim, dtype=dtype))
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
+    return array
+
+
+def refuse_not_finite(array: Any, name: str) -> None:
+    """ValueError where the array on the device contains NaN or infinity."""
+    has_nan, has_infinity, _ = _native.cuda().find_faults(array)
+    if has_nan or has_infinity:
+        kind = "NaN" if has_nan else "infinity"
+        raise ValueError(f"{name}: every element must be finite, but it contains {kind}")
+
+
+def empty(shape: tuple[int, ...], dtype: Any, *, like: Any) -> Any:
+    """An uninitialised array, on the device where `like` is there."""
+    if is_device_array(like):
+        return _native.cuda().empty(shape, np.dtype(dtype))
+    return np.empty(shape, dtype)
+
+
+# Libraries whose own from_dlpack makes their own arrays.
+_LIBRARIES = ("torch", "cupy")
+
+
+def give_back(result: Any, like: Any) -> Any:
+    """`result`, an array on the device, as an array of the library of `like`.
+
+    That is NumPy's where `like` is on the host. PyTorch's and CuPy's arrays share its memory, and so does any other that speaks DLPack by `from_dlpack` of
+    its own array namespace; where there is none, the result stays the array that it is.
+    """
+    if isinstance(result, np.ndarray):
+        return result
+    if not is_device_array(like):
+        return to_host(result)
+    if isinstance(like, type(result)):
+        return result
+    top = type(like).__module__.partition(".")[0]
+    if top in _LIBRARIES and top in sys.modules:
+        return sys.modules[top].from_dlpack(result)
+    namespace = getattr(like, "__array_namespace__", None)
+    return result if namespace is None else namespace().from_dlpack(result)
+
+
+def to_host(array: Any) -> NDArray[Any]:
+    """An array on the device as NumPy's."""
+    made: NDArray[Any] = array.numpy()
+    return made
