@@ -331,38 +331,41 @@ class DensityLearner(UnnormalisedDensity):
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
             value, of_energy, of_own = loss.value_and_gradient(self.energy_, self._own, X, draws)
             gradients = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
-            parameters, averages = self._moved(gradients, self.learning_rate * share)
-        if not (np.isfinite(value) and all(map(is_finite, parameters.values()))):
+            parameters, averages, is_finite = self._moved(gradients, self.learning_rate * share)
+        if not (np.isfinite(value) and is_finite):
             raise FloatingPointError(
                 f"step {self.n_steps_ + 1}: the loss or a parameter is not finite; the estimator keeps the "
                 "parameters of the step before (a smaller learning_rate may help)"
             )
         return _Step(parameters, averages, float(value), len(X))
 
-    def _moved(self, gradients: Parameters, rate: float) -> tuple[Parameters, Averages]:
-        """Parameters and what the optimiser remembers of them, after a step."""
+    def _moved(self, gradients: Parameters, rate: float) -> tuple[Parameters, Averages, bool]:
+        """Parameters and what the optimiser remembers of them after a step; whether they are finite."""
         before = {**self.energy_.parameters, **{_OWN + name: p for name, p in self._own.items()}}
         is_new = self._averages_of != self.optimizer
-        averages = {} if is_new else dict(self._averages)
-        number = (0 if is_new else self._averaged) + 1
+        averages: Averages = {} if is_new else dict(self._averages)
+        moving = {name: p for name, p in before.items() if not self._is_held(name)}
+        down = {name: self._with_decay(gradients[name], p) for name, p in moving.items()}
+        if self.optimizer == "adam":
+            number = (0 if is_new else self._averaged) + 1
+            after, held, all_finite = optim.adam_step(
+                moving, averages, down, rate, number, n_jobs=self.n_jobs
+            )
+            return {**before, **after}, {**averages, **held}, all_finite
         after = dict(before)
-        for name, parameter in before.items():
-            if self._is_held(name):
-                continue
-            gradient = gradients[name].astype(parameter.dtype, copy=False)
-            if self.l2 and parameter.ndim > 1:
-                gradient = gradient + parameter.dtype.type(self.l2) * parameter
-            if self.optimizer == "adam":
-                held = averages.get(name) or (np.zeros_like(parameter), np.zeros_like(parameter))
-                after[name], averages[name] = optim.adam_step(
-                    parameter, (held[0], held[1]), gradient, rate, number, n_jobs=self.n_jobs
-                )
-            else:
-                velocity = averages[name][0] if name in averages else np.zeros_like(parameter)
-                kind = parameter.dtype.type
-                velocity = kind(self.momentum) * velocity - kind(rate) * gradient
-                after[name], averages[name] = parameter + velocity, (velocity,)
-        return after, averages
+        for name, parameter in moving.items():
+            velocity = averages[name][0] if name in averages else np.zeros_like(parameter)
+            kind = parameter.dtype.type
+            velocity = kind(self.momentum) * velocity - kind(rate) * down[name]
+            after[name], averages[name] = parameter + velocity, (velocity,)
+        return after, averages, all(map(is_finite, after.values()))
+
+    def _with_decay(self, gradient: FloatArray, parameter: FloatArray) -> FloatArray:
+        """The gradient in the parameter's dtype, with that of `l2` where it has weights."""
+        made: FloatArray = gradient.astype(parameter.dtype, copy=False)
+        if self.l2 and parameter.ndim > 1:
+            made = made + parameter.dtype.type(self.l2) * parameter
+        return made
 
     def _commit(self, step: _Step, **more: Any) -> None:
         own = {n.removeprefix(_OWN): p for n, p in step.parameters.items() if n.startswith(_OWN)}
