@@ -4,7 +4,7 @@ Gray 28x28 patches of 18 photographs, 6 others held out. A Gaussian with a const
 log p(x) = -||x||^2 / (2 sigma^2) + b'x + sum_k S(w_k' s(Vx + d) + c_k) + const, K = H = 64, with hidden
 biases, on patches whitened by that Gaussian and on patches that only lose its mean, at sigma 1 and 0.1 (0.1
 whitened and 1 in pixels are misspecified: the Gaussian part alone is far narrower, or far wider, than the
-data), by score matching, NCE, conditional NCE and CD with HMC. Scores of held-out patches are compared with
+data), by score matching, exact and denoising, NCE, conditional NCE and CD with HMC. Scores of held-out patches are compared with
 those of samples of the fitted Gaussian, of a Gaussian with the training patches' full covariance, MNIST's
 test digits, inverted (1 - x) and upside-down patches: log p, and log p - log p_Gauss. Beside them -||x||^2
 alone, and a discriminator of the same size trained for each task.
@@ -44,21 +44,23 @@ FITTED, FULL = "fitted Gaussian", "full-covariance Gaussian"
 OTHERS = (FITTED, FULL, "MNIST", "inverted", "upside down")
 
 LOSSES: dict[str, dict[str, Any]] = {
-    "score matching": {"loss": "score_matching"},
+    "score matching": {"loss": "score_matching", "l2": 0.2},
+    "denoising": {"loss": "denoising", "l2": 0.03},
     "NCE": {"loss": "nce"},
     "conditional NCE": {"loss": "conditional_nce"},
     "CD-HMC": {"loss": "cd"},
-}
+}  # weight decay: without it units keep the noise that they begin with
 # Hidden biases begin at random: contrast is even, and units without biases are odd.
 COMMON: dict[str, Any] = {"schedule": "linear", "batch_size": 100, "init_bias": 2.0}
 # For each loss, by --select.
 CHOSEN: dict[str, dict[str, Any]] = {
     "score matching": {"learning_rate": 2e-3, "n_iter": 2},
+    "denoising": {"learning_rate": 5e-3, "n_iter": 30},
     "NCE": {"learning_rate": 5e-3, "n_iter": 10},
     "conditional NCE": {"learning_rate": 5e-3, "n_iter": 10},
     "CD-HMC": {"learning_rate": 1e-3, "n_iter": 5},
 }
-GRID: dict[str, list[Any]] = {"learning_rate": [1e-3, 2e-3, 5e-3], "n_iter": [2, 10]}
+GRID: dict[str, list[Any]] = {"learning_rate": [1e-3, 5e-3], "n_iter": [10, 30]}
 
 
 # --- data

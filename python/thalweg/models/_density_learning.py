@@ -74,6 +74,7 @@ class DensityLearner(UnnormalisedDensity):
     _stage: int
     _stage_steps: int
     _own: Parameters
+    _own_of: str
     _averages: Averages
     _averages_of: str
     _averaged: int
@@ -145,6 +146,7 @@ class DensityLearner(UnnormalisedDensity):
         self.__dict__["_n_rows"] = 0
         rows = rows.astype(self._dtype, copy=False)
         with one_blas_thread:
+            self._adopt_loss(rows)
             loss = self._loss_of_pass(rows, 0)
             for first in range(0, len(rows), self.batch_size):
                 self._commit(self._step(loss, rows[first : first + self.batch_size], 1.0))
@@ -250,7 +252,7 @@ class DensityLearner(UnnormalisedDensity):
         )
         self.__dict__.update(self._stage_state(0, self._first_energy(X)))
         with one_blas_thread:
-            self.__dict__["_own"] = self._first_own(X)
+            self._adopt_loss(X)
 
     def _stage_state(self, stage: int, energy: DensityEnergy) -> dict[str, Any]:
         return {
@@ -258,6 +260,7 @@ class DensityLearner(UnnormalisedDensity):
             "_stage": stage,
             "_stage_steps": 0,
             "_own": {},
+            "_own_of": "",
             "_averages": {},
             "_averages_of": self.optimizer,
             "_averaged": 0,
@@ -265,22 +268,28 @@ class DensityLearner(UnnormalisedDensity):
             "_pass_rows": 0,
         }
 
-    def _first_own(self, X: FloatArray) -> Parameters:
-        """What the loss learns beside the energy's parameters, at its beginning."""
+    def _adopt_loss(self, X: FloatArray) -> None:
+        """What the loss learns beside the energy's parameters, where it is not the loss of the steps before."""
+        name = self._loss_name()
+        if self._own_of == name:
+            return
         loss = self._make_loss()
-        require_abilities(loss, self._loss_name(), self.energy_)
-        return loss.first_parameters(self.energy_, X[:_FIRST_ROWS])
+        require_abilities(loss, name, self.energy_)
+        own = loss.first_parameters(self.energy_, X[:_FIRST_ROWS])
+        averages = {n: held for n, held in self._averages.items() if not n.startswith(_OWN)}
+        self.__dict__.update(_own=own, _own_of=name, _averages=averages)
 
     def _learn(self, X: FloatArray) -> None:
         """Steps of `fit`, from the one that the estimator holds."""
         # Once for all steps: waking BLAS's other threads again in every step takes longer than the step.
         with one_blas_thread:
+            self._adopt_loss(X)
             self._learn_stage(X)
             while self._stage + 1 < self._n_stages():
                 before = self.__dict__.copy()
                 self.__dict__.update(self._stage_state(self._stage + 1, self._next_energy()))
                 try:
-                    self.__dict__["_own"] = self._first_own(X)
+                    self._adopt_loss(X)
                 except BaseException:
                     self.__dict__ = before
                     raise
@@ -446,6 +455,7 @@ _VALUES = (
     "_fit_batch_size",
     "_stage",
     "_stage_steps",
+    "_own_of",
     "_averages_of",
     "_averaged",
     "_pass_loss",
