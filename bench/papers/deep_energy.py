@@ -6,7 +6,7 @@ biases, on patches whitened by that Gaussian and on patches that only lose its m
 whitened and 1 in pixels are misspecified: the Gaussian part alone is far narrower, or far wider, than the
 data), by score matching, exact and denoising, NCE, conditional NCE and CD with HMC. Scores of held-out
 patches are compared with those of samples of the fitted Gaussian, of a Gaussian with the training patches'
-full covariance, MNIST's test digits, inverted (1 - x) and upside-down patches: log p, and log p - log p_Gauss.
+full covariance, MNIST's test digits, inverted (1 - x) and upside-down patches: log p and log p - log p_Gauss.
 Beside them -||x||^2 alone, and a discriminator of the same size trained for each task. log Z is annealed from
 the Gaussian that is left without the top units.
 
