@@ -76,7 +76,7 @@ def test_deep_energy(load: Any, natural_root: Path, mnist_root: Path, tmp_path: 
         rows.reshape(-1, 28, 28)[:, 10:18, 10:18].reshape(-1, 64)[:2000] for rows in script.common.mnist()
     ]
     script.common.mnist = lambda: digits
-    rest = ["--losses", "NCE,score matching", "--structure", "full", "--discriminator-epochs", "1"]
+    rest = ["--losses", "NCE,score matching", "--structure", "full", "--discriminator-epochs", "1", *ANNEALED]
     result = script.main([*SHORT, *rest, "--out", str(tmp_path / "r")])
     cells = [(r["space"], r["sigma"], r["loss"]) for r in result["rows"]]
     assert len(cells) == len(set(cells)) == 2 * (3 * 2 + 2)
@@ -87,6 +87,20 @@ def test_deep_energy(load: Any, natural_root: Path, mnist_root: Path, tmp_path: 
     assert norms["log_p"]["fitted Gaussian"]["auc"] > 0.6
     assert (tmp_path / "r.md").read_text().count("upside down") > 10
     assert (tmp_path / "r-whitened-nce-modes.png").exists()
+
+
+def test_vnce(load: Any, tmp_path: Path) -> None:
+    result = load("vnce").main(["--seeds", "2", "--sizes", "300,1500,7500", "--out", str(tmp_path / "r")])
+    bound, known, plugged_in = (
+        [r["error"] for r in result["rows"] if r["loss"] == name]
+        for name in ("VNCE", "NCE, of the marginal", "one z, plugged in")
+    )
+    assert bound[0] > 1.2 * bound[1] > 1.44 * bound[2]
+    assert bound[2] < 0.2
+    # Nearly what NCE finds, which knows the marginal; and far better than one z without inference.
+    assert all(v < 1.5 * e for v, e in zip(bound, known))
+    assert all(v < 0.5 * p for v, p in zip(bound[1:], plugged_in[1:]))
+    assert (tmp_path / "r.md").read_text().count("|") > 15
 
 
 def test_grbm_natural(load: Any, natural_root: Path) -> None:

@@ -53,10 +53,9 @@ void adam_step(benchmark::State& state) {
   auto x = thalweg::bench::normals<T>(rows * cols, 1);
   std::vector<T> mean(n, T(0)), square(n, T(0));
   const auto run = [&](Index step) {
-    const MatrixView<T> parameter(x.data(), rows, cols), m(mean.data(), rows, cols),
-        s(square.data(), rows, cols);
-    return thalweg::adam_step<T>(parameter, m, s, {gradient.data(), rows, cols},
-                                 {T(0.01), T(0.9), T(0.999), T(1e-8), step}, parameter, m, s, threads);
+    const thalweg::AdamArrays<T> arrays{x.data(), mean.data(), square.data(), gradient.data(),
+                                        x.data(), mean.data(), square.data(), rows * cols};
+    return thalweg::adam_step<T>({&arrays, 1}, {T(0.01), T(0.9), T(0.999), T(1e-8), step}, threads);
   };
   const auto before = x;
   if (!run(1)) return state.SkipWithError("says that a number is not finite");

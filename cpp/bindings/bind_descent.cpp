@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <vector>
 
 #include "bindings/array.hpp"
 #include "bindings/bindings.hpp"
@@ -44,28 +45,49 @@ bool step(const Array<T>& parameter, const std::optional<Array<T>>& velocity, co
 }
 
 template <class T>
-bool adam(const Array<T>& parameter, const Array<T>& mean, const Array<T>& square, const Array<T>& gradient,
-          T rate, T first_decay, T second_decay, T epsilon, Index step_number, Array<T>& next,
-          Array<T>& next_mean, Array<T>& next_square, int n_jobs) {
+using Arrays = std::vector<Array<T>>;
+
+// Arrays of any dimensions, of which only their elements count.
+template <class T>
+const T* elements(const Arrays<T>& of, std::size_t i, const Arrays<T>& parameters, const char* name) {
+  require(of.size() == parameters.size(), name, ": expected ", parameters.size(), " array(s), got ",
+          of.size());
+  require(shape_text(of[i]) == shape_text(parameters[i]), name, ": expected shape ",
+          shape_text(parameters[i]), ", got ", shape_text(of[i]));
+  return of[i].data();
+}
+
+template <class T>
+T* mutable_elements(Arrays<T>& of, std::size_t i, const Arrays<T>& parameters, const char* name) {
+  elements(of, i, parameters, name);
+  require(of[i].writeable(), name, ": expected a writeable array, got a read-only one");
+  return of[i].mutable_data();
+}
+
+template <class T>
+bool adam(const Arrays<T>& parameters, const Arrays<T>& means, const Arrays<T>& squares,
+          const Arrays<T>& gradients, T rate, T first_decay, T second_decay, T epsilon, Index step_number,
+          Arrays<T> next, Arrays<T> next_means, Arrays<T> next_squares, int n_jobs) {
   require(step_number >= 1, "step: expected an integer >= 1, got ", step_number);
-  const auto x = like(parameter, parameter, "parameter");
-  const auto m = like(mean, parameter, "mean");
-  const auto s = like(square, parameter, "square");
-  const auto g = like(gradient, parameter, "gradient");
-  const auto to = mutable_like(next, parameter, "next");
-  const auto to_mean = mutable_like(next_mean, parameter, "next_mean");
-  const auto to_square = mutable_like(next_square, parameter, "next_square");
+  std::vector<AdamArrays<T>> all;
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    all.push_back({parameters[i].data(), elements(means, i, parameters, "means"),
+                   elements(squares, i, parameters, "squares"),
+                   elements(gradients, i, parameters, "gradients"),
+                   mutable_elements(next, i, parameters, "next"),
+                   mutable_elements(next_means, i, parameters, "next_means"),
+                   mutable_elements(next_squares, i, parameters, "next_squares"), parameters[i].size()});
   const AdamRates<T> rates{rate, first_decay, second_decay, epsilon, step_number};
   const py::gil_scoped_release release;
-  return adam_step<T>(x, m, s, g, rates, to, to_mean, to_square, n_jobs);
+  return adam_step<T>(all, rates, n_jobs);
 }
 
 template <class T>
 void bind(py::module_& m) {
-  m.def("adam_step", &adam<T>, py::arg("parameter").noconvert(), py::arg("mean").noconvert(),
-        py::arg("square").noconvert(), py::arg("gradient").noconvert(), py::arg("rate"),
+  m.def("adam_step", &adam<T>, py::arg("parameters").noconvert(), py::arg("means").noconvert(),
+        py::arg("squares").noconvert(), py::arg("gradients").noconvert(), py::arg("rate"),
         py::arg("first_decay"), py::arg("second_decay"), py::arg("epsilon"), py::arg("step"),
-        py::arg("next").noconvert(), py::arg("next_mean").noconvert(), py::arg("next_square").noconvert(),
+        py::arg("next").noconvert(), py::arg("next_means").noconvert(), py::arg("next_squares").noconvert(),
         py::arg("n_jobs"));
   m.def("momentum_step", &step<T>, py::arg("parameter").noconvert(), py::arg("velocity").noconvert(),
         py::arg("gradient").noconvert(), py::arg("rate"), py::arg("momentum"), py::arg("decay"),

@@ -113,6 +113,18 @@ void fill_normals(Array<T>& out, std::uint64_t seed, std::uint32_t stream, std::
   normal_rows(rows, seed, stream, first_row, step, n_jobs);
 }
 
+template <class T>
+void squares_of_rows(const Array<T>& X, const std::optional<Array<T>>& mean,
+                     const std::optional<Array<T>>& scale, Array<double>& out, int n_jobs) {
+  const auto rows = matrix(X, "X");
+  require(mean.has_value() == scale.has_value(), "scale: expected one where mean is given");
+  const T* const center = mean ? vector(*mean, rows.cols, "mean") : nullptr;
+  const T* const factor = scale ? vector(*scale, rows.cols, "scale") : nullptr;
+  double* const to = mutable_vector(out, rows.rows, "out");
+  const py::gil_scoped_release release;
+  row_squares<T>(rows, center, factor, to, n_jobs);
+}
+
 void fill_uniforms(Array<double>& out, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                    std::uint32_t step) {
   require_ndim(out, 1, "out");
@@ -146,6 +158,8 @@ void bind(py::module_& m, const char* name, const char* tape_name) {
         py::arg("visible_bias").noconvert(), py::arg("inverse_variance"));
   m.def("normal_rows", &fill_normals<T>, py::arg("out").noconvert(), py::arg("seed"), py::arg("stream"),
         py::arg("first_row"), py::arg("step"), py::arg("n_jobs") = 0);
+  m.def("row_squares", &squares_of_rows<T>, py::arg("X").noconvert(), py::arg("mean").noconvert(),
+        py::arg("scale").noconvert(), py::arg("out").noconvert(), py::arg("n_jobs") = 0);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/parallel.hpp"
 
@@ -57,54 +58,50 @@ void load(Chunk<T>& chunk, const T* from, Index n) {
   std::fill(chunk.data() + n, chunk.data() + chunk_elements, T(0));
 }
 
+// `count` elements from `first` on; whether they are finite.
 template <class T>
-struct AdamRow {
-  const T *x, *mean, *square, *gradient;
-  T *next, *next_mean, *next_square;
-};
-
-template <class T>
-bool adam_row(const AdamRow<T>& row, Index cols, const AdamRates<T>& rates, const AdamFactors<T>& factors) {
+bool adam_block(const AdamArrays<T>& arrays, Index first, Index count, const AdamRates<T>& rates,
+                const AdamFactors<T>& factors) {
   Chunk<T> x, m, s, g;
-  bool ok = true;
-  for (Index first = 0; first < cols; first += chunk_elements) {
-    const Index n = std::min(chunk_elements, cols - first);
-    load(x, row.x + first, n);
-    load(m, row.mean + first, n);
-    load(s, row.square + first, n);
-    load(g, row.gradient + first, n);
+  T not_finite = 0;  // NaN as soon as there is one: x - x of an infinity or of NaN
+  for (const Index end = first + count; first < end; first += chunk_elements) {
+    const Index n = std::min(chunk_elements, end - first);
+    load(x, arrays.parameter + first, n);
+    load(m, arrays.mean + first, n);
+    load(s, arrays.square + first, n);
+    load(g, arrays.gradient + first, n);
     m = rates.first_decay * m + (1 - rates.first_decay) * g;
     s = rates.second_decay * s + (1 - rates.second_decay) * g.square();
     x -= factors.length * m / ((factors.scale * s).sqrt() + rates.epsilon);
     // A square that overflows would stop the element for ever without a word.
-    ok &= x.isFinite().all() && s.isFinite().all();
-    std::copy(x.data(), x.data() + n, row.next + first);
-    std::copy(m.data(), m.data() + n, row.next_mean + first);
-    std::copy(s.data(), s.data() + n, row.next_square + first);
+    not_finite += ((x - x) + (s - s)).sum();
+    std::copy(x.data(), x.data() + n, arrays.next + first);
+    std::copy(m.data(), m.data() + n, arrays.next_mean + first);
+    std::copy(s.data(), s.data() + n, arrays.next_square + first);
   }
-  return ok;
+  return not_finite == 0;
 }
 
 }  // namespace
 
 template <class T>
-bool adam_step(MatrixView<const T> parameter, MatrixView<const T> mean, MatrixView<const T> square,
-               MatrixView<const T> gradient, const AdamRates<T>& rates, MatrixView<T> next,
-               MatrixView<T> next_mean, MatrixView<T> next_square, int n_jobs) {
+bool adam_step(std::span<const AdamArrays<T>> parameters, const AdamRates<T>& rates, int n_jobs) {
   const AdamFactors<T> factors = factors_of(rates);
-  const Index cols = parameter.cols;
-  const Index block = std::max<Index>(1, block_elements / std::max<Index>(1, cols));
+  std::vector<Index> starts{0};  // of every parameter's blocks
+  Index elements = 0;
+  for (const auto& arrays : parameters) {
+    starts.push_back(starts.back() + block_count(arrays.size, block_elements));
+    elements += arrays.size;
+  }
   std::atomic<bool> is_finite{true};
-  parallel_for(
-      block_count(parameter.rows, block), jobs_for(16 * parameter.rows * cols, n_jobs), [&](Index b, int) {
-        bool ok = true;
-        for (Index r = b * block; r < std::min(parameter.rows, (b + 1) * block); ++r) {
-          const AdamRow<T> row{parameter.row(r), mean.row(r),      square.row(r),     gradient.row(r),
-                               next.row(r),      next_mean.row(r), next_square.row(r)};
-          ok &= adam_row(row, cols, rates, factors);
-        }
-        if (!ok) is_finite.store(false);
-      });
+  parallel_for(starts.back(), jobs_for(16 * elements, n_jobs), [&](Index block, int) {
+    const auto above = std::upper_bound(starts.begin(), starts.end(), block);
+    const auto which = static_cast<std::size_t>(above - starts.begin()) - 1;
+    const auto& arrays = parameters[which];
+    const Index first = (block - starts[which]) * block_elements;
+    if (!adam_block(arrays, first, std::min(block_elements, arrays.size - first), rates, factors))
+      is_finite.store(false);
+  });
   return is_finite.load();
 }
 
@@ -132,11 +129,7 @@ template bool momentum_step(MatrixView<const float>, MatrixView<const float>, Ma
 template bool momentum_step(MatrixView<const double>, MatrixView<const double>, MatrixView<const double>,
                             double, double, double, MatrixView<double>, MatrixView<double>, int);
 
-template bool adam_step(MatrixView<const float>, MatrixView<const float>, MatrixView<const float>,
-                        MatrixView<const float>, const AdamRates<float>&, MatrixView<float>,
-                        MatrixView<float>, MatrixView<float>, int);
-template bool adam_step(MatrixView<const double>, MatrixView<const double>, MatrixView<const double>,
-                        MatrixView<const double>, const AdamRates<double>&, MatrixView<double>,
-                        MatrixView<double>, MatrixView<double>, int);
+template bool adam_step(std::span<const AdamArrays<float>>, const AdamRates<float>&, int);
+template bool adam_step(std::span<const AdamArrays<double>>, const AdamRates<double>&, int);
 
 }  // namespace thalweg

@@ -293,6 +293,31 @@ void normal_rows(MatrixView<T> out, std::uint64_t seed, std::uint32_t stream, st
   });
 }
 
+template <class T>
+void row_squares(MatrixView<const T> X, const T* mean, const T* scale, double* out, int n_jobs) {
+  constexpr Index block = 16;
+  const auto squares = [&](const T* x, const auto& moved) {
+    return cpu::wide_sum(
+        X.cols,
+        [&](Index i) {
+          const auto v = moved(cpu::widened(x + i), i, [](const T* p) { return cpu::widened(p); });
+          return v * v;
+        },
+        [&](Index i) {
+          const double v =
+              moved(static_cast<double>(x[i]), i, [](const T* p) { return static_cast<double>(*p); });
+          return v * v;
+        });
+  };
+  parallel_for(block_count(X.rows, block), jobs_for(4 * X.rows * X.cols, n_jobs), [&](Index b, int) {
+    for (Index r = b * block; r < std::min(X.rows, (b + 1) * block); ++r)
+      out[r] = mean == nullptr ? squares(X.row(r), [](auto x, Index, auto) { return x; })
+                               : squares(X.row(r), [&](auto x, Index i, auto wide) {
+                                   return (x - wide(mean + i)) * wide(scale + i);
+                                 });
+  });
+}
+
 void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                   std::uint32_t step) {
   for (Index r = 0; r < n; ++r) {
@@ -302,6 +327,8 @@ void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream
   }
 }
 
+template void row_squares(MatrixView<const float>, const float*, const float*, double*, int);
+template void row_squares(MatrixView<const double>, const double*, const double*, double*, int);
 template class DeepDensity<float>;
 template class DeepDensity<double>;
 template void normal_rows(MatrixView<float>, std::uint64_t, std::uint32_t, std::uint64_t, std::uint32_t, int);

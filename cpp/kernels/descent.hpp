@@ -1,6 +1,8 @@
 // Steps of first-order optimisers on all elements of a parameter.
 #pragma once
 
+#include <span>
+
 #include "core/view.hpp"
 
 namespace thalweg {
@@ -30,18 +32,29 @@ struct AdamRates {
   Index step;
 };
 
+// One parameter and what is remembered of it; the results in the `next` ones, which may be the very arrays
+// that are read.
+template <class T>
+struct AdamArrays {
+  const T* parameter;
+  const T* mean;
+  const T* square;
+  const T* gradient;
+  T* next;
+  T* next_mean;
+  T* next_square;
+  Index size;
+};
+
 // Gradient descent whose length is scaled element by element:
 //
 //   mean' = b1 mean + (1 - b1) gradient,  square' = b2 square + (1 - b2) gradient^2
 //   parameter' = parameter - rate (mean' / (1 - b1^step)) / (sqrt(square' / (1 - b2^step)) + epsilon)
 //
-// over (rows, cols) views, the results in the `next` ones, which may be the very arrays that are read.
-// Returns whether every new number is finite.
+// of all parameters of a model at once. Returns whether every new number is finite.
 //
 // Source: D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
 template <class T>
-bool adam_step(MatrixView<const T> parameter, MatrixView<const T> mean, MatrixView<const T> square,
-               MatrixView<const T> gradient, const AdamRates<T>& rates, MatrixView<T> next,
-               MatrixView<T> next_mean, MatrixView<T> next_square, int n_jobs);
+bool adam_step(std::span<const AdamArrays<T>> parameters, const AdamRates<T>& rates, int n_jobs);
 
 }  // namespace thalweg

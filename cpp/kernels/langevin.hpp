@@ -138,6 +138,10 @@ template <class T>
 void normal_rows(MatrixView<T> out, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                  std::uint32_t step, int n_jobs);
 
+// out (n,): sum_e ((x_e - mean_e) scale_e)^2 of every row, in float64. Both null: of the row itself.
+template <class T>
+void row_squares(MatrixView<const T> X, const T* mean, const T* scale, double* out, int n_jobs);
+
 // out (n,): uniform in [0, 1), from the first words of (seed, stream, first_row + r, step).
 void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                   std::uint32_t step);

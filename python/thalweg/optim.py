@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from thalweg import _check
 from thalweg._native import cpu as _cpu
 
 FloatArray = NDArray[Any]
+Parameters = dict[str, FloatArray]
+Moments = dict[str, tuple[FloatArray, FloatArray]]
 
 
 def accumulate_statistics(
@@ -335,27 +337,27 @@ def curvature_step(
 
 
 def adam_step(
-    parameter: FloatArray,
-    moments: tuple[FloatArray, FloatArray],
-    gradient: FloatArray,
+    parameters: Parameters,
+    moments: Mapping[str, tuple[FloatArray, ...]],
+    gradients: Parameters,
     rate: float,
     step: int,
     *,
     decays: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     n_jobs: int | None = None,
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-    """A step of gradient descent whose length is scaled element by element.
+) -> tuple[Parameters, Moments, bool]:
+    """A step of gradient descent whose length is scaled element by element, of all parameters at once.
 
     m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g^2, and with the biases of their first steps removed
     parameter' = parameter - rate (m' / (1 - b1^t)) / (sqrt(v' / (1 - b2^t)) + epsilon).
 
     Parameters
     ----------
-    parameter, gradient : ndarray, float32 or float64
-        Of one shape and dtype; not changed.
-    moments : tuple of ndarray
-        m and v; zeros before the first step.
+    parameters, gradients : dict of str to ndarray, float32 or float64
+        Of the same names, shapes and dtypes; not changed.
+    moments : dict of str to tuple of ndarray
+        m and v; where a name is missing they are zeros, as before the first step.
     rate : float
     step : int
         t, from 1.
@@ -366,9 +368,10 @@ def adam_step(
 
     Returns
     -------
-    parameter : ndarray
-        May not be finite where something given was not: it is for the caller to look.
-    moments : tuple of ndarray
+    parameters : dict of str to ndarray
+    moments : dict of str to tuple of ndarray
+    is_finite : bool
+        Whether all new numbers are finite: it is for the caller to say what is wrong.
 
     References
     ----------
@@ -378,27 +381,32 @@ def adam_step(
     --------
     >>> import numpy as np
     >>> from thalweg.optim import adam_step
-    >>> w, moments = adam_step(np.ones(2), (np.zeros(2), np.zeros(2)), np.array([4.0, -0.5]), 0.1, 1)
-    >>> w.round(6)
-    array([0.9, 1.1])
+    >>> after, moments, is_finite = adam_step({"w": np.ones(2)}, {}, {"w": np.array([4.0, -0.5])}, 0.1, 1)
+    >>> after["w"].round(6), is_finite
+    (array([0.9, 1.1]), True)
     """
-    # The kernel knows one or two dimensions; filters are rows of all their taps.
-    shape = parameter.shape if parameter.ndim <= 2 else (len(parameter), parameter[:1].size)
-    given = [np.ascontiguousarray(a).reshape(shape) for a in (parameter, *moments, gradient)]
-    after, mean, square = (np.empty_like(given[0]) for _ in range(3))
-    _cpu.adam_step(
-        *given,
-        rate,
-        *decays,
-        epsilon,
-        step,
-        next=after,
-        next_mean=mean,
-        next_square=square,
-        n_jobs=_check.thread_number(n_jobs),
-    )
-    made = [a.reshape(parameter.shape) for a in (after, mean, square)]
-    return made[0], (made[1], made[2])
+    after: Parameters = {}
+    next_moments: Moments = {}
+    is_finite = True
+    for dtype in {p.dtype for p in parameters.values()}:
+        names = [name for name, p in parameters.items() if p.dtype == dtype]
+        given = [np.ascontiguousarray(parameters[name]) for name in names]
+        held = [moments.get(name, (np.zeros_like(p),) * 2) for name, p in zip(names, given)]
+        made = [[np.empty_like(p) for p in given] for _ in range(3)]
+        is_finite &= _cpu.adam_step(
+            given,
+            *(list(each) for each in zip(*held)),
+            [np.ascontiguousarray(gradients[name]) for name in names],
+            rate,
+            *decays,
+            epsilon,
+            step,
+            *made,
+            n_jobs=_check.thread_number(n_jobs),
+        )
+        after.update(zip(names, made[0]))
+        next_moments.update(zip(names, zip(*made[1:])))
+    return after, next_moments, is_finite
 
 
 _ROUNDING = 1e-4  # of the gradient of a float32 function

@@ -138,10 +138,10 @@ def adam(arrays: list[Any], *, n_jobs: int = 1, in_place: bool = False, step: in
     """The next parameter, mean and square, and whether they are finite."""
     made = [a if in_place else np.full_like(a, np.nan) for a in arrays[:3]]
     is_finite = cpu.adam_step(
-        *arrays,
-        next=made[0],
-        next_mean=made[1],
-        next_square=made[2],
+        *([a] for a in arrays),
+        next=[made[0]],
+        next_means=[made[1]],
+        next_squares=[made[2]],
         step=step,
         n_jobs=n_jobs,
         **{**ADAM, **rates},
@@ -204,13 +204,27 @@ def test_adam_tells_numbers_that_are_not_finite(bad, dtype):
     assert not adam(arrays)[1]
 
 
+def test_adam_of_several_parameters_is_that_of_each(dtype):
+    several = [adam_arrays(shape, dtype) for shape in SHAPES]
+    made = [[np.full_like(a[i], np.nan) for a in several] for i in range(3)]
+    given = [[a[i] for a in several] for i in range(4)]
+    assert cpu.adam_step(
+        *given, next=made[0], next_means=made[1], next_squares=made[2], step=3, n_jobs=2, **ADAM
+    )
+    for arrays, *found in zip(several, *made):
+        for a, b in zip(adam(arrays)[0], found):
+            assert_array_equal(a, b)
+
+
 def test_arguments_of_adam_that_do_not_fit_are_refused(dtype):
-    names = ("mean", "square", "gradient", "next", "next_mean", "next_square")
-    good = {name: np.zeros((3, 4), dtype) for name in ("parameter", *names)}
+    names = ("means", "squares", "gradients", "next", "next_means", "next_squares")
+    good = {name: [np.zeros((3, 4), dtype)] for name in ("parameters", *names)}
     others = {**ADAM, "step": 1, "n_jobs": 1}
     assert cpu.adam_step(**good, **others)
     for name in names:
         with pytest.raises(ValueError, match=rf"^{name}: expected shape \(3, 4\), got "):
-            cpu.adam_step(**{**good, name: np.zeros((4, 3), dtype)}, **others)
+            cpu.adam_step(**{**good, name: [np.zeros((4, 3), dtype)]}, **others)
+        with pytest.raises(ValueError, match=rf"^{name}: expected 1 array\(s\), got 0"):
+            cpu.adam_step(**{**good, name: []}, **others)
     with pytest.raises(ValueError, match=r"^step: expected an integer >= 1, got 0"):
         cpu.adam_step(**good, **{**others, "step": 0})

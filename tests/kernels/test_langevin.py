@@ -284,3 +284,21 @@ def test_ctrl_c_ends_long_chains() -> None:
         move(density, random_rows(64, 200, np.float32), n_steps=10**8, n_jobs=2)
     assert time.perf_counter() - asked[0] < 0.5
     thread.join()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (3, 7), (40, 33), (17, 784)], ids=str)
+def test_squares_of_rows(shape: tuple[int, int], dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape).astype(dtype)
+    mean, scale = (rng.normal(size=shape[1]).astype(dtype) for _ in range(2))
+    for moved, given in ((X, (None, None)), ((X - mean) * scale, (mean, scale))):
+        found = [np.full(len(X), np.nan) for _ in range(2)]
+        for n_jobs, out in enumerate(found, 1):
+            cpu.row_squares(X, *given, out, n_jobs)
+        assert_array_equal(*found)
+        # In float64 from the first difference on: closer to the truth than the moved rows are.
+        assert_allclose(
+            found[0], np.square(moved, dtype=np.float64).sum(axis=1), rtol=20 * np.finfo(dtype).eps
+        )
+    with pytest.raises(ValueError, match=r"^scale: expected one where mean is given"):
+        cpu.row_squares(X, mean, None, found[0])

@@ -434,3 +434,44 @@ def test_no_passes_leave_the_first_parameters(capsys: Any) -> None:
     assert len(model.loss_curve_) == 0
     small(n_iter=1, verbose=1).fit(rows())
     assert "[DeepEnergyModel] Iteration 1, loss " in capsys.readouterr().out
+
+
+def test_first_hidden_biases_are_uniform_and_leave_the_saddle_of_contrast() -> None:
+    # Rows of varying contrast, white as the noise is: only their even part tells them from it.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 20)) * np.exp(0.7 * rng.normal(size=(4000, 1)))
+    X /= X.std(axis=0)
+    settings: dict[str, Any] = {"hidden_layer_sizes": (32,), "loss": "nce", "learning_rate": 0.01}
+    settings |= {"n_iter": 20, "random_state": 0}
+    last = {width: DeepEnergyModel(32, init_bias=width, **settings).fit(X) for width in (0.0, 2.0)}
+    assert last[2.0].get_params()["init_bias"] == DeepEnergyModel().init_bias
+    chance = 2 * np.log(2)
+    assert last[0.0].loss_curve_[-1] > 0.9 * chance
+    assert last[2.0].loss_curve_[-1] < 0.8 * chance
+    first = DeepEnergyModel(16, hidden_layer_sizes=(64,), n_iter=0, random_state=0).fit(X)
+    for name in ("bias_0", "top_bias"):
+        biases = parameters(first)[name]
+        assert np.abs(biases).max() <= 2
+        assert biases.min() < -1 < 1 < biases.max()
+    plain = DeepEnergyModel(16, hidden_layer_sizes=(64,), hidden_bias=False, n_iter=0, random_state=0).fit(X)
+    assert "bias_0" not in parameters(plain)
+
+
+def test_another_loss_may_go_on_with_what_was_learnt(tmp_path: Any) -> None:
+    X = rows()
+    model = small(loss="score_matching").fit(X)
+    with pytest.raises(AttributeError, match="log_normalizer_"):
+        _ = model.log_normalizer_
+    before = parameters(model)
+    model.set_params(loss="nce").partial_fit(X)
+    assert np.isfinite(model.log_normalizer_)
+    assert any((before[name] != p).any() for name, p in parameters(model).items())
+    save_model(model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    for each in (model, loaded):
+        each.partial_fit(X)
+    assert_same(model, loaded)
+    assert model.log_normalizer_ == loaded.log_normalizer_
+    model.set_params(loss="denoising").partial_fit(X)
+    with pytest.raises(AttributeError, match="log_normalizer_"):
+        _ = model.log_normalizer_

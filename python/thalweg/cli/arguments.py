@@ -258,6 +258,7 @@ def _add_network_options(add: Callable[..., None]) -> None:
     add("hidden_bias", "whether the layers below have biases (the lecture's have none)", action=switch)
     add("init_bias", "hidden biases begin uniform up to this size", type=_number(0), metavar="B")
     add("loss", "what training lowers", choices=DENSITY_LOSSES)
+    add("l2", "weight decay", type=_number(0), metavar="L")
     add("learning_rate", "step size of Adam", type=_positive, metavar="R")
     add("schedule", "how the step size falls", choices=("constant", "linear", "inverse"))
     add("batch_size", "patches in a step", type=_integer(1), metavar="N")

@@ -14,6 +14,7 @@ from .. import _rng
 from .._base import Draws
 from .._blas import one_blas_thread
 from .._check import FloatArray, float_array, real_number
+from .._native import cpu as _cpu
 
 
 class GaussianNoise:
@@ -139,9 +140,13 @@ class GaussianNoise:
         normal = _rng.normal_rows(
             draws.seed, draws.stream, draws.step, shape, dtype, first_row=draws.first_row
         )
-        X: FloatArray = _times(normal, self._matrices[normal.dtype][0])
+        log_density = self._log_density_of(_squares(normal))
+        factor = self._matrices[normal.dtype][0]
+        X: FloatArray = (
+            np.multiply(normal, factor, out=normal) if factor.ndim == 1 else _times(normal, factor)
+        )
         X += self.mean.astype(dtype)
-        return X, self._log_density_of_white(normal)
+        return X, log_density
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
         """log p(x) of every row, in the dtype of `X` but summed in float64.
@@ -157,18 +162,26 @@ class GaussianNoise:
         rows = float_array(X, "X", ndim=2)
         if rows.shape[1] != self.n_features:
             raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
-        white = _times(rows - self.mean.astype(rows.dtype), self._matrices[rows.dtype][1])
-        return self._log_density_of_white(white)
+        mean, whitening = self.mean.astype(rows.dtype), self._matrices[rows.dtype][1]
+        if whitening.ndim == 1:
+            return self._log_density_of(_squares(rows, mean, whitening))
+        return self._log_density_of(_squares(_times(rows - mean, whitening)))
 
-    def _log_density_of_white(self, white: FloatArray) -> NDArray[np.float64]:
-        squares: NDArray[np.float64] = np.einsum("ij,ij->i", white, white, dtype=np.float64)
+    def _log_density_of(self, squares: NDArray[np.float64]) -> NDArray[np.float64]:
         return -0.5 * squares - self._log_normalizer
 
 
+def _squares(
+    rows: FloatArray, mean: FloatArray | None = None, scale: FloatArray | None = None
+) -> NDArray[np.float64]:
+    """The sum of ((x - mean) scale)^2 over every row, in float64."""
+    made = np.empty(len(rows))
+    _cpu.row_squares(np.ascontiguousarray(rows), mean, scale, made)
+    return made
+
+
 def _times(rows: FloatArray, matrix: FloatArray) -> FloatArray:
-    """rows matrix' of a lower triangular matrix or a diagonal, of their dtype."""
-    if matrix.ndim == 1:
-        return np.asarray(rows * matrix)
+    """rows matrix' of a lower triangular matrix, of their dtype."""
     if not len(rows):
         return rows
     times = strmm if rows.dtype == np.float32 else dtrmm

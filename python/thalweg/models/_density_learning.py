@@ -74,6 +74,7 @@ class DensityLearner(UnnormalisedDensity):
     _stage: int
     _stage_steps: int
     _own: Parameters
+    _own_of: str
     _averages: Averages
     _averages_of: str
     _averaged: int
@@ -145,6 +146,7 @@ class DensityLearner(UnnormalisedDensity):
         self.__dict__["_n_rows"] = 0
         rows = rows.astype(self._dtype, copy=False)
         with one_blas_thread:
+            self._adopt_loss(rows)
             loss = self._loss_of_pass(rows, 0)
             for first in range(0, len(rows), self.batch_size):
                 self._commit(self._step(loss, rows[first : first + self.batch_size], 1.0))
@@ -250,7 +252,7 @@ class DensityLearner(UnnormalisedDensity):
         )
         self.__dict__.update(self._stage_state(0, self._first_energy(X)))
         with one_blas_thread:
-            self.__dict__["_own"] = self._first_own(X)
+            self._adopt_loss(X)
 
     def _stage_state(self, stage: int, energy: DensityEnergy) -> dict[str, Any]:
         return {
@@ -258,6 +260,7 @@ class DensityLearner(UnnormalisedDensity):
             "_stage": stage,
             "_stage_steps": 0,
             "_own": {},
+            "_own_of": "",
             "_averages": {},
             "_averages_of": self.optimizer,
             "_averaged": 0,
@@ -265,22 +268,28 @@ class DensityLearner(UnnormalisedDensity):
             "_pass_rows": 0,
         }
 
-    def _first_own(self, X: FloatArray) -> Parameters:
-        """What the loss learns beside the energy's parameters, at its beginning."""
+    def _adopt_loss(self, X: FloatArray) -> None:
+        """What the loss learns beside the energy's parameters, where it is not the loss of the steps before."""
+        name = self._loss_name()
+        if self._own_of == name:
+            return
         loss = self._make_loss()
-        require_abilities(loss, self._loss_name(), self.energy_)
-        return loss.first_parameters(self.energy_, X[:_FIRST_ROWS])
+        require_abilities(loss, name, self.energy_)
+        own = loss.first_parameters(self.energy_, X[:_FIRST_ROWS])
+        averages = {n: held for n, held in self._averages.items() if not n.startswith(_OWN)}
+        self.__dict__.update(_own=own, _own_of=name, _averages=averages)
 
     def _learn(self, X: FloatArray) -> None:
         """Steps of `fit`, from the one that the estimator holds."""
         # Once for all steps: waking BLAS's other threads again in every step takes longer than the step.
         with one_blas_thread:
+            self._adopt_loss(X)
             self._learn_stage(X)
             while self._stage + 1 < self._n_stages():
                 before = self.__dict__.copy()
                 self.__dict__.update(self._stage_state(self._stage + 1, self._next_energy()))
                 try:
-                    self.__dict__["_own"] = self._first_own(X)
+                    self._adopt_loss(X)
                 except BaseException:
                     self.__dict__ = before
                     raise
@@ -331,38 +340,41 @@ class DensityLearner(UnnormalisedDensity):
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
             value, of_energy, of_own = loss.value_and_gradient(self.energy_, self._own, X, draws)
             gradients = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
-            parameters, averages = self._moved(gradients, self.learning_rate * share)
-        if not (np.isfinite(value) and all(map(is_finite, parameters.values()))):
+            parameters, averages, is_finite = self._moved(gradients, self.learning_rate * share)
+        if not (np.isfinite(value) and is_finite):
             raise FloatingPointError(
                 f"step {self.n_steps_ + 1}: the loss or a parameter is not finite; the estimator keeps the "
                 "parameters of the step before (a smaller learning_rate may help)"
             )
         return _Step(parameters, averages, float(value), len(X))
 
-    def _moved(self, gradients: Parameters, rate: float) -> tuple[Parameters, Averages]:
-        """Parameters and what the optimiser remembers of them, after a step."""
+    def _moved(self, gradients: Parameters, rate: float) -> tuple[Parameters, Averages, bool]:
+        """Parameters and what the optimiser remembers of them after a step; whether they are finite."""
         before = {**self.energy_.parameters, **{_OWN + name: p for name, p in self._own.items()}}
         is_new = self._averages_of != self.optimizer
-        averages = {} if is_new else dict(self._averages)
-        number = (0 if is_new else self._averaged) + 1
+        averages: Averages = {} if is_new else dict(self._averages)
+        moving = {name: p for name, p in before.items() if not self._is_held(name)}
+        down = {name: self._with_decay(gradients[name], p) for name, p in moving.items()}
+        if self.optimizer == "adam":
+            number = (0 if is_new else self._averaged) + 1
+            after, held, all_finite = optim.adam_step(
+                moving, averages, down, rate, number, n_jobs=self.n_jobs
+            )
+            return {**before, **after}, {**averages, **held}, all_finite
         after = dict(before)
-        for name, parameter in before.items():
-            if self._is_held(name):
-                continue
-            gradient = gradients[name].astype(parameter.dtype, copy=False)
-            if self.l2 and parameter.ndim > 1:
-                gradient = gradient + parameter.dtype.type(self.l2) * parameter
-            if self.optimizer == "adam":
-                held = averages.get(name) or (np.zeros_like(parameter), np.zeros_like(parameter))
-                after[name], averages[name] = optim.adam_step(
-                    parameter, (held[0], held[1]), gradient, rate, number, n_jobs=self.n_jobs
-                )
-            else:
-                velocity = averages[name][0] if name in averages else np.zeros_like(parameter)
-                kind = parameter.dtype.type
-                velocity = kind(self.momentum) * velocity - kind(rate) * gradient
-                after[name], averages[name] = parameter + velocity, (velocity,)
-        return after, averages
+        for name, parameter in moving.items():
+            velocity = averages[name][0] if name in averages else np.zeros_like(parameter)
+            kind = parameter.dtype.type
+            velocity = kind(self.momentum) * velocity - kind(rate) * down[name]
+            after[name], averages[name] = parameter + velocity, (velocity,)
+        return after, averages, all(map(is_finite, after.values()))
+
+    def _with_decay(self, gradient: FloatArray, parameter: FloatArray) -> FloatArray:
+        """The gradient in the parameter's dtype, with that of `l2` where it has weights."""
+        made: FloatArray = gradient.astype(parameter.dtype, copy=False)
+        if self.l2 and parameter.ndim > 1:
+            made = made + parameter.dtype.type(self.l2) * parameter
+        return made
 
     def _commit(self, step: _Step, **more: Any) -> None:
         own = {n.removeprefix(_OWN): p for n, p in step.parameters.items() if n.startswith(_OWN)}
@@ -443,6 +455,7 @@ _VALUES = (
     "_fit_batch_size",
     "_stage",
     "_stage_steps",
+    "_own_of",
     "_averages_of",
     "_averaged",
     "_pass_loss",

@@ -249,22 +249,20 @@ class _Steps:
         self._momentum = momentum
         self._count = 0
         self._velocity = {name: np.zeros_like(p) for name, p in parameters.items()}
-        self._moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in parameters.items()}
+        self._moments: optim.Moments = {}  # of "adam"
 
     def made(self, parameters: Parameters, gradients: Parameters, rate: float) -> Parameters:
         """New parameters; the old ones are not changed."""
         self._count += 1
+        moved = {name: gradients[name].astype(p.dtype, copy=False) for name, p in parameters.items()}
+        if self._adam:
+            after, self._moments, _ = optim.adam_step(parameters, self._moments, moved, rate, self._count)
+            return after
         after = {}
         for name, parameter in parameters.items():
-            gradient = gradients[name].astype(parameter.dtype, copy=False)
-            if self._adam:
-                after[name], self._moments[name] = optim.adam_step(
-                    parameter, self._moments[name], gradient, rate, self._count
-                )
-            else:
-                kind = parameter.dtype.type
-                self._velocity[name] = kind(self._momentum) * self._velocity[name] - kind(rate) * gradient
-                after[name] = parameter + self._velocity[name]
+            kind = parameter.dtype.type
+            self._velocity[name] = kind(self._momentum) * self._velocity[name] - kind(rate) * moved[name]
+            after[name] = parameter + self._velocity[name]
         return after
 
 
