@@ -23,11 +23,6 @@ struct BoundDensity {
   }
 };
 
-void check_draws(std::uint32_t stream, std::uint64_t first_row) {
-  require(stream < (1u << 16) - 1, "stream: expected a number below 65535, got ", stream);
-  require(first_row < (std::uint64_t{1} << 48), "first_row: expected a number below 2^48, got ", first_row);
-}
-
 template <class T>
 std::shared_ptr<BoundDensity<T>> make_density(const std::vector<Array<T>>& weights,
                                               const std::vector<MaybeArray<T>>& bias,

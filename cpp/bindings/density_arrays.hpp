@@ -9,21 +9,13 @@
 #include <vector>
 
 #include "bindings/array.hpp"
+#include "kernels/density_checks.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::bindings {
 
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
-
-inline DensityActivation density_activation(const std::string& name) {
-  if (name == "identity") return DensityActivation::identity;
-  if (name == "sigmoid") return DensityActivation::sigmoid;
-  if (name == "tanh") return DensityActivation::tanh;
-  if (name == "softplus") return DensityActivation::softplus;
-  require(name == "relu", "activations: expected identity, sigmoid, tanh, softplus or relu, got ", name);
-  return DensityActivation::relu;
-}
 
 template <class T>
 DensityView<T> density_view(const std::vector<Array<T>>& weights, const std::vector<MaybeArray<T>>& bias,

@@ -25,8 +25,9 @@ struct MatrixView {
   MatrixView(const MatrixView<U>& o)  // a mutable view serves where a const one is asked for
       : data(o.data), rows(o.rows), cols(o.cols), stride(o.stride) {}
 
-  [[nodiscard]] T* row(Index i) const { return data + i * stride; }
-  [[nodiscard]] T& operator()(Index i, Index j) const { return data[i * stride + j]; }
+  // constexpr: kernels on a device call them too
+  [[nodiscard]] constexpr T* row(Index i) const { return data + i * stride; }
+  [[nodiscard]] constexpr T& operator()(Index i, Index j) const { return data[i * stride + j]; }
   [[nodiscard]] MatrixView middle_rows(Index first, Index count) const {
     return {data + first * stride, count, cols, stride};
   }

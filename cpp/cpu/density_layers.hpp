@@ -13,6 +13,7 @@
 #include "cpu/density_sums.hpp"
 #include "cpu/matmul.hpp"
 #include "cpu/philox_panel.hpp"
+#include "kernels/density_checks.hpp"
 #include "kernels/gibbs.hpp"
 #include "kernels/langevin.hpp"
 
@@ -70,23 +71,6 @@ struct PackedDensityLayer {
   }
 };
 
-template <class T>
-void check_shapes(const DensityView<T>& view) {
-  Index n_in = view.n_features;
-  require(n_in >= 1, "visible_bias: expected at least one element");
-  for (std::size_t i = 0; i < view.layers.size(); ++i) {
-    const auto& w = view.layers[i].weights;
-    require(w.cols == n_in && w.rows >= 1, "weights[", i, "]: expected ", n_in,
-            " columns and at least one row, got shape (", w.rows, ", ", w.cols, ")");
-    n_in = w.rows;
-  }
-  require(view.top_weights.cols == n_in && view.top_weights.rows >= 1, "top_weights: expected ", n_in,
-          " columns and at least one row, got shape (", view.top_weights.rows, ", ", view.top_weights.cols,
-          ")");
-  require(std::isfinite(view.inverse_variance) && view.inverse_variance > 0,
-          "inverse_variance: expected a number > 0, got ", view.inverse_variance);
-}
-
 // u to s(u) in place; and s'(u) unless `slopes` is null.
 template <class T>
 void activate_row(DensityActivation activation, T* u, T* slopes, Index width) {
@@ -114,7 +98,7 @@ struct DeepDensity<T>::Packed {
 
   explicit Packed(const DensityView<T>& view)
       : n_features(view.n_features), inverse_variance(view.inverse_variance) {
-    cpu::check_shapes(view);
+    check_shapes(view);
     for (const auto& layer : view.layers) layers.emplace_back(layer);
     layers.emplace_back(DensityLayer<T>{view.top_weights, view.top_bias, DensityActivation::softplus});
     visible_bias = cpu::padded_vector(view.visible_bias, n_features, layers[0].in_stride);

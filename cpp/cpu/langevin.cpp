@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/rng.hpp"
 #include "cpu/density_layers.hpp"
@@ -269,10 +268,7 @@ void DeepDensity<T>::score(MatrixView<const T> X, double hidden_weight, MatrixVi
 template <class T>
 void DeepDensity<T>::move(MatrixView<T> X, const DensityMoves& moves, const DensityMoveReport& report,
                           int n_jobs) const {
-  require(std::isfinite(moves.epsilon) && moves.epsilon > 0, "epsilon: expected a number > 0, got ",
-          moves.epsilon);
-  require(moves.n_leapfrog >= 1, "n_leapfrog: expected at least 1, got ", moves.n_leapfrog);
-  require(moves.n_steps >= 0, "n_steps: expected a number >= 0, got ", moves.n_steps);
+  check_moves(moves);
   const Index block = density_block(X.rows);
   const Index evaluations = 1 + moves.n_steps * moves.n_leapfrog;
   const int jobs = jobs_for(2 * evaluations * multiply_adds<T>(*packed_, X.rows), n_jobs);

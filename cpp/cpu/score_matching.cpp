@@ -434,7 +434,7 @@ class ScoreMatcher {
 template <class T>
 double density_score_matching(const DensityView<T>& view, MatrixView<const T> X, double* objective,
                               const DensityGradient<T>& gradient, int n_jobs) {
-  cpu::check_shapes(view);
+  check_shapes(view);
   require(view.layers.size() == 1, "weights: expected one hidden layer, got ", view.layers.size());
   require(view.layers[0].activation != DensityActivation::relu,
           "activation: expected one with a second derivative, got relu");

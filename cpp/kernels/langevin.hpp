@@ -15,7 +15,8 @@
 //   X (n, n_features)                 rows
 //
 // Products are in the precision of the parameters; a row's energy is summed in float64. A row's result does
-// not depend on its neighbours, and is the same bits for any number of threads.
+// not depend on its neighbours, and is the same bits for any number of threads; on a GPU the number of rows
+// may change its rounding.
 //
 // Chains move by trajectories of leapfrog steps of length epsilon, each from a momentum p ~ N(0, I):
 //
@@ -28,6 +29,9 @@
 //
 // A trajectory diverges where a number in it is not finite or, without the test, where E rises by more than
 // 1000 + n_features: its chain stays where it is.
+//
+// On a GPU a trajectory is followed by what the layers see of it, see cuda/langevin.cu: the same numbers but
+// for rounding.
 //
 // Errors: std::invalid_argument where shapes do not fit.
 //
@@ -145,5 +149,64 @@ void row_squares(MatrixView<const T> X, const T* mean, const T* scale, double* o
 // out (n,): uniform in [0, 1), from the first words of (seed, stream, first_row + r, step).
 void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                   std::uint32_t step);
+
+namespace cuda {
+
+class Stream;
+
+// On the device, as all pointers here and in the views are. What they hold belongs to the stream that made
+// them, their home.
+template <class T>
+class DensityTape {
+ public:
+  struct Parts;
+  explicit DensityTape(std::unique_ptr<Parts> parts);
+  ~DensityTape();
+  DensityTape(const DensityTape&) = delete;
+  DensityTape& operator=(const DensityTape&) = delete;
+
+  [[nodiscard]] Index rows() const;
+  [[nodiscard]] Stream& home() const;
+  [[nodiscard]] const Parts& parts() const { return *parts_; }
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+template <class T>
+class DeepDensity {
+ public:
+  DeepDensity(const DensityView<T>& view, Stream& stream);
+  ~DeepDensity();
+  DeepDensity(const DeepDensity&) = delete;
+  DeepDensity& operator=(const DeepDensity&) = delete;
+
+  [[nodiscard]] Index n_features() const;
+  [[nodiscard]] Stream& home() const;
+
+  void energy(MatrixView<const T> X, double hidden_weight, double* energy, Stream& stream) const;
+  void score(MatrixView<const T> X, double hidden_weight, MatrixView<T> score, Stream& stream) const;
+  [[nodiscard]] std::unique_ptr<DensityTape<T>> value(MatrixView<const T> X, double* energy,
+                                                      Stream& stream) const;
+  double pull(const DensityTape<T>& tape, MatrixView<const T> X, const double* weight,
+              const DensityGradient<T>& gradient, Stream& stream) const;
+  void move(MatrixView<T> X, const DensityMoves& moves, const DensityMoveReport& report,
+            Stream& stream) const;
+
+  struct Packed;
+
+ private:
+  std::unique_ptr<Packed> packed_;
+};
+
+template <class T>
+void normal_rows(MatrixView<T> out, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
+                 std::uint32_t step, Stream& device_stream);
+template <class T>
+void row_squares(MatrixView<const T> X, const T* mean, const T* scale, double* out, Stream& stream);
+void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
+                  std::uint32_t step, Stream& device_stream);
+
+}  // namespace cuda
 
 }  // namespace thalweg

@@ -65,5 +65,6 @@ PYBIND11_MODULE(_cuda, m) {
   thalweg::bindings::install_interrupts();
   bindings::bind_device_array(m);
   bindings::bind_elementwise(m);
+  bindings::bind_langevin(m);
   bindings::bind_rng(m);
 }
