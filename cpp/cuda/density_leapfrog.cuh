@@ -9,7 +9,7 @@
 //
 //   x = a x_0 + c p_0 + e b + V' y_x,   y_p += h (q - beta y_x),  y_x += epsilon y_p.
 //
-// A block keeps a tile of chains through all steps: a thread has 4 units of 4 (double: 2) chains of the first
+// A block keeps a tile of chains through all steps: a thread has 4 units of 4 chains (double: 2) of the first
 // layer in registers, the tile's units and all matrices are in shared memory, and nothing else is read. Of
 // 64-64 units a step takes 3 x 4,096 multiply-adds and 128 activations a chain, whatever the number of
 // features; the floating-point units are the roof, as for each 16-byte pair of loads from shared memory there
@@ -50,7 +50,7 @@ namespace leapfrog {
 constexpr int row_groups = 8;
 constexpr int units_each = 4;
 constexpr unsigned block_size = 128;
-constexpr int units_per_task = units_each * static_cast<int>(block_size) / row_groups;
+constexpr int units_of_block = units_each * static_cast<int>(block_size) / row_groups;
 
 template <class T>
 constexpr int rows_each = 16 / static_cast<int>(sizeof(T));
@@ -111,6 +111,26 @@ __device__ inline RowPack<T> get(const T* from, int task, int unit) {
                                               first_row<T>(task));
 }
 
+template <class T>
+__device__ inline void put_tile(T* to, int task, const Tile<T>& tile) {
+#pragma unroll
+  for (int u = 0; u < units_each; ++u) {
+    RowPack<T> pack;
+#pragma unroll
+    for (int r = 0; r < rows_each<T>; ++r) pack.row[r] = tile[r][u];
+    put(to, task, u, pack);
+  }
+}
+template <class T>
+__device__ inline void get_tile(const T* from, int task, Tile<T>& tile) {
+#pragma unroll
+  for (int u = 0; u < units_each; ++u) {
+    const RowPack<T> pack = get(from, task, u);
+#pragma unroll
+    for (int r = 0; r < rows_each<T>; ++r) tile[r][u] = pack.row[r];
+  }
+}
+
 // The tile's activations of layer `i` from sums with bias. Of the top: t sigmoid(z), and S(z) in place of the
 // slopes.
 template <class T>
@@ -143,7 +163,8 @@ __device__ inline void evaluate_tile(const SmallNetwork<T>& net, T* shared, T t)
   for (int i = 1; i < net.n_layers; ++i) {
     const int n = padded(net.width[i]);
     const T* bias = shared + net.bias[i];
-    for (int task = static_cast<int>(threadIdx.x); task < row_groups * n / units_each; task += block_size) {
+    for (int task = static_cast<int>(threadIdx.x); task < row_groups * n / units_each;
+         task += static_cast<int>(blockDim.x)) {
       multiply(shared + net.outputs[i - 1], shared + net.up[i], net.width[i - 1], n, task, sums);
 #pragma unroll
       for (int r = 0; r < rows_each<T>; ++r)
@@ -155,7 +176,8 @@ __device__ inline void evaluate_tile(const SmallNetwork<T>& net, T* shared, T t)
   }
   for (int i = net.n_layers - 1; i > 0; --i) {
     const int n = padded(net.width[i - 1]);
-    for (int task = static_cast<int>(threadIdx.x); task < row_groups * n / units_each; task += block_size) {
+    for (int task = static_cast<int>(threadIdx.x); task < row_groups * n / units_each;
+         task += static_cast<int>(blockDim.x)) {
       multiply(shared + net.outputs[i], shared + net.down[i], net.width[i], n, task, sums);
 #pragma unroll
       for (int u = 0; u < units_each; ++u) {
@@ -197,7 +219,7 @@ __device__ inline void store_tile(T* to, Index first, Index n_rows, int width, i
 
 template <class T>
 __device__ inline void take_network(const SmallNetwork<T>& net, T* shared) {
-  for (int i = static_cast<int>(threadIdx.x); i < net.packed_size; i += block_size)
+  for (int i = static_cast<int>(threadIdx.x); i < net.packed_size; i += static_cast<int>(blockDim.x))
     shared[i] = net.packed[i];
   __syncthreads();
 }
@@ -226,8 +248,8 @@ struct LeapState {
 // `count` leapfrog steps but for the last half kick. The first steps of a trajectory begin with half a kick
 // from `start`'s w and q, the v given, and y = 0. w, v and q are left only where steps follow, then with the
 // kick still to come; `is_last` says that none do, and of the last step w is not wanted.
-template <class T, int Tasks>
-__global__ void __launch_bounds__(block_size)
+template <class T, unsigned Threads>
+__global__ void __launch_bounds__(Threads)
     leap_kernel(const __grid_constant__ SmallNetwork<T> net, const T* start_w, const T* start_q,
                 LeapState<T> state, Index n_rows, T t, T beta, T epsilon, Index count, bool is_first,
                 bool is_last) {
@@ -235,102 +257,64 @@ __global__ void __launch_bounds__(block_size)
   take_network(net, shared);
   const int width = net.width[0];
   const int n = padded(width);
-  const int n_tasks = row_groups * n / units_each;
-  const int mine = static_cast<int>(threadIdx.x);
+  const int task = static_cast<int>(threadIdx.x);  // the only one of this thread in the first layer
+  const bool has_task = task < row_groups * n / units_each;
   const T* const gram = shared + net.gram;
-  const T* const visible = shared + net.visible;
+  const T* const visible = shared + net.visible + first_unit(task);
   T* const pulls = shared + net.outputs[0];
   for (Index first = Index{blockIdx.x} * tile_rows<T>; first < n_rows;
        first += Index{gridDim.x} * tile_rows<T>) {
-    Tile<T> w[Tasks], v[Tasks], y_x[Tasks], y_p[Tasks];
-#pragma unroll
-    for (int s = 0; s < Tasks; ++s) {
-      const int task = mine + s * static_cast<int>(block_size);
-      if (task >= n_tasks) continue;
-      Tile<T> q;
-      load_tile(is_first ? start_q : state.q, first, n_rows, width, task, q);
-#pragma unroll
-      for (int u = 0; u < units_each; ++u) {
-        RowPack<T> pack;
-#pragma unroll
-        for (int r = 0; r < rows_each<T>; ++r) pack.row[r] = q[r][u];
-        put(pulls, task, u, pack);
-      }
-      load_tile(is_first ? start_w : state.w, first, n_rows, width, task, w[s]);
-      if (is_first && is_last && count == 1) {  // v is not wanted
-#pragma unroll
-        for (int r = 0; r < rows_each<T>; ++r)
-#pragma unroll
-          for (int u = 0; u < units_each; ++u) v[s][r][u] = T(0);
-      } else {
-        load_tile(state.v, first, n_rows, width, task, v[s]);
-      }
-      if (is_first) {
-#pragma unroll
-        for (int r = 0; r < rows_each<T>; ++r)
-#pragma unroll
-          for (int u = 0; u < units_each; ++u) y_x[s][r][u] = y_p[s][r][u] = T(0);
-      } else {
-        load_tile(state.y_x, first, n_rows, width, task, y_x[s]);
-        load_tile(state.y_p, first, n_rows, width, task, y_p[s]);
-      }
+    Tile<T> w, v, y_x, y_p;
+    if (has_task) {
+      load_tile(is_first ? start_q : state.q, first, n_rows, width, task, v);
+      put_tile(pulls, task, v);
+      load_tile(is_first ? start_w : state.w, first, n_rows, width, task, w);
+      const bool is_whole = is_first && is_last && count == 1;  // then v is not wanted
+      load_tile(state.v, first, is_whole ? 0 : n_rows, width, task, v);
+      load_tile(state.y_x, first, is_first ? 0 : n_rows, width, task, y_x);
+      load_tile(state.y_p, first, is_first ? 0 : n_rows, width, task, y_p);
     }
     __syncthreads();
     T h = is_first ? epsilon / 2 : epsilon;
     for (Index l = 0; l < count; ++l) {
       const bool goes_on = !is_last || l + 1 < count;
-#pragma unroll
-      for (int s = 0; s < Tasks; ++s) {
-        const int task = mine + s * static_cast<int>(block_size);
-        if (task >= n_tasks) continue;
+      if (has_task && goes_on) {
         Tile<T> kick;
-        if (goes_on) {
-          multiply(pulls, gram, width, n, task, kick);
+        multiply(pulls, gram, width, n, task, kick);
 #pragma unroll
-          for (int r = 0; r < rows_each<T>; ++r)
+        for (int r = 0; r < rows_each<T>; ++r)
 #pragma unroll
-            for (int u = 0; u < units_each; ++u) {
-              v[s][r][u] += h * (visible[first_unit(task) + u] - beta * w[s][r][u] + kick[r][u]);
-              w[s][r][u] += epsilon * v[s][r][u];
-            }
-        }
+          for (int u = 0; u < units_each; ++u) {
+            v[r][u] += h * (visible[u] - beta * w[r][u] + kick[r][u]);
+            w[r][u] += epsilon * v[r][u];
+          }
+      }
+      if (has_task) {
 #pragma unroll
         for (int u = 0; u < units_each; ++u) {
           const RowPack<T> q = get(pulls, task, u);
 #pragma unroll
           for (int r = 0; r < rows_each<T>; ++r) {
-            y_p[s][r][u] += h * (q.row[r] - beta * y_x[s][r][u]);
-            y_x[s][r][u] += epsilon * y_p[s][r][u];
+            y_p[r][u] += h * (q.row[r] - beta * y_x[r][u]);
+            y_x[r][u] += epsilon * y_p[r][u];
           }
         }
       }
       h = epsilon;
       if (!goes_on) break;
       __syncthreads();  // q has been read
-#pragma unroll
-      for (int s = 0; s < Tasks; ++s) {
-        const int task = mine + s * static_cast<int>(block_size);
-        if (task < n_tasks) put_first_layer(net, shared, t, task, w[s]);
-      }
+      if (has_task) put_first_layer(net, shared, t, task, w);
       evaluate_tile(net, shared, t);
     }
-#pragma unroll
-    for (int s = 0; s < Tasks; ++s) {
-      const int task = mine + s * static_cast<int>(block_size);
-      if (task >= n_tasks) continue;
-      store_tile(state.y_x, first, n_rows, width, task, y_x[s]);
-      store_tile(state.y_p, first, n_rows, width, task, y_p[s]);
-      if (is_last) continue;
-      store_tile(state.w, first, n_rows, width, task, w[s]);
-      store_tile(state.v, first, n_rows, width, task, v[s]);
-      Tile<T> q;
-#pragma unroll
-      for (int u = 0; u < units_each; ++u) {
-        const RowPack<T> pack = get(pulls, task, u);
-#pragma unroll
-        for (int r = 0; r < rows_each<T>; ++r) q[r][u] = pack.row[r];
+    if (has_task) {
+      store_tile(state.y_x, first, n_rows, width, task, y_x);
+      store_tile(state.y_p, first, n_rows, width, task, y_p);
+      if (!is_last) {
+        store_tile(state.w, first, n_rows, width, task, w);
+        store_tile(state.v, first, n_rows, width, task, v);
+        get_tile(pulls, task, v);
+        store_tile(state.q, first, n_rows, width, task, v);
       }
-      store_tile(state.q, first, n_rows, width, task, q);
     }
     __syncthreads();  // before the next tile's q
   }
@@ -363,12 +347,7 @@ __global__ void __launch_bounds__(block_size)
       sum += static_cast<double>(shared[net.slopes[top] + k * tile_rows<T> + row]);
     sums[part][row] = sum;
     for (int task = static_cast<int>(threadIdx.x); task < n_tasks; task += block_size) {
-#pragma unroll
-      for (int u = 0; u < units_each; ++u) {
-        const RowPack<T> pack = get(shared + net.outputs[0], task, u);
-#pragma unroll
-        for (int r = 0; r < rows_each<T>; ++r) tile[r][u] = pack.row[r];
-      }
+      get_tile(shared + net.outputs[0], task, tile);
       store_tile(q, first, n_rows, width, task, tile);
       if (y_p == nullptr) continue;
       Tile<T> at, momentum;
@@ -429,12 +408,9 @@ class SmallPass {
  public:
   using Packed = typename DeepDensity<T>::Packed;
 
-  // Of float, two tasks' numbers fit a thread's registers, of double one's.
-  static constexpr int most_tasks = sizeof(T) == 4 ? 2 : 1;
-
   [[nodiscard]] static bool fits(const Packed& density) {
     if (density.layers.size() > most_small_layers) return false;
-    if (density.width() > Index{most_tasks} * leapfrog::units_per_task) return false;
+    if (density.width() > 2 * leapfrog::units_of_block) return false;
     for (const auto& layer : density.layers)
       if (layer.n_out > 4096) return false;  // lest the layout's numbers overflow
     return shared_bytes(layout(density)) + leapfrog_static <= device().shared_per_block;
@@ -472,34 +448,31 @@ class SmallPass {
   void hidden(const T* w, Index n_rows, T t, double* hidden, T* q, const T* y_x, T* y_p, T beta, T h) {
     if (n_rows == 0) return;
     const auto kernel = leapfrog::small_hidden_kernel<T>;
-    launch(kernel, grid(kernel, n_rows), leapfrog::block_size, shared_bytes(net_), stream_, net_, w, n_rows,
+    launch(kernel, grid(kernel, n_rows, leapfrog::block_size), leapfrog::block_size, shared_bytes(net_), stream_, net_, w, n_rows,
            t, hidden, q, y_x, y_p, beta, h);
   }
 
   void leap(const T* start_w, const T* start_q, const leapfrog::LeapState<T>& state, Index n_rows, T t,
             T beta, T epsilon, Index count, bool is_first, bool is_last) {
     if (n_rows == 0) return;
-    const auto start = [&](auto kernel) {
-      launch(kernel, grid(kernel, n_rows), leapfrog::block_size, shared_bytes(net_), stream_, net_, start_w,
-             start_q, state, n_rows, t, beta, epsilon, count, is_first, is_last);
+    const auto start = [&](auto kernel, unsigned threads) {
+      launch(kernel, grid(kernel, n_rows, threads), threads, shared_bytes(net_), stream_, net_, start_w, start_q,
+             state, n_rows, t, beta, epsilon, count, is_first, is_last);
     };
-    if (net_.width[0] <= leapfrog::units_per_task)
-      start(leapfrog::leap_kernel<T, 1>);
+    constexpr unsigned threads = leapfrog::block_size;
+    if (net_.width[0] <= leapfrog::units_of_block)
+      start(leapfrog::leap_kernel<T, threads>, threads);
     else
-      start(leapfrog::leap_kernel<T, most_tasks>);
+      start(leapfrog::leap_kernel<T, 2 * threads>, 2 * threads);
   }
 
  private:
   // What the kernels have beside in static shared memory, and the driver keeps.
   static constexpr std::size_t leapfrog_static = 4096;
 
-  template <class... Parameters>
-  static unsigned grid_of(void (*kernel)(Parameters...), Index tiles, std::size_t bytes) {
-    return grid_for(kernel, tiles, leapfrog::block_size, bytes, 1);
-  }
   template <class Kernel>
-  unsigned grid(Kernel kernel, Index n_rows) const {
-    return grid_of(kernel, ceil_div(n_rows, leapfrog::tile_rows<T>), shared_bytes(net_));
+  unsigned grid(Kernel kernel, Index n_rows, unsigned threads) const {
+    return grid_for(kernel, ceil_div(n_rows, leapfrog::tile_rows<T>), threads, shared_bytes(net_), 1);
   }
 
   [[nodiscard]] static std::size_t shared_bytes(const SmallNetwork<T>& net) {

@@ -603,14 +603,7 @@ void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream
 }
 
 #define THALWEG_INSTANTIATE(T)                                                                             \
-  template DeepDensity<T>::DeepDensity(const DensityView<T>&, Stream&);                                    \
-  template DeepDensity<T>::~DeepDensity();                                                                 \
-  template Index DeepDensity<T>::n_features() const;                                                       \
-  template Stream& DeepDensity<T>::home() const;                                                           \
-  template void DeepDensity<T>::energy(MatrixView<const T>, double, double*, Stream&) const;               \
-  template void DeepDensity<T>::score(MatrixView<const T>, double, MatrixView<T>, Stream&) const;          \
-  template void DeepDensity<T>::move(MatrixView<T>, const DensityMoves&, const DensityMoveReport&,         \
-                                     Stream&) const;                                                       \
+  template class DeepDensity<T>;                                                                           \
   template void normal_rows(MatrixView<T>, std::uint64_t, std::uint32_t, std::uint64_t, std::uint32_t,     \
                             Stream&);                                                                      \
   template void row_squares(MatrixView<const T>, const T*, const T*, double*, Stream&);

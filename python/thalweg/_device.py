@@ -18,6 +18,7 @@ __all__ = [
     "empty",
     "give_back",
     "is_device_array",
+    "is_finite_there",
     "kernels",
     "refuse_not_finite",
     "to_host",
@@ -60,6 +61,12 @@ def refuse_not_finite(array: Any, name: str) -> None:
     if has_nan or has_infinity:
         kind = "NaN" if has_nan else "infinity"
         raise ValueError(f"{name}: every element must be finite, but it contains {kind}")
+
+
+def is_finite_there(array: Any) -> bool:
+    """Whether every element of the array on the device is finite."""
+    has_nan, has_infinity, _ = _native.cuda().find_faults(array)
+    return not (has_nan or has_infinity)
 
 
 def empty(shape: tuple[int, ...], dtype: Any, *, like: Any) -> Any:

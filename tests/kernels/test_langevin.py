@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from deep_densities import assert_near, empty_gradient, flat, random_density, random_rows
 from reference import langevin as reference
-from thalweg import _rng
+from thalweg import _native, _rng
 from thalweg._native import cpu
 
 # Features and units around whole vectors and panels, and the number of units on top.
@@ -32,57 +32,57 @@ every_activation = pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 SEED, STREAM, FIRST_ROW, STEP = 2**40 + 17, 30, 2**33 + 5, 2**32 - 2
 
 
-def native(density: dict[str, Any]) -> Any:
-    return cpu.deep_density(**density)
-
-
-def energy_of(density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
+def energy_of(kernels: Any, density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
     out = np.full(len(X), np.nan)
-    native(density).energy(X, out, t, n_jobs)
+    kernels.deep_density(**density).energy(X, out, t, n_jobs)
     return out
 
 
-def score_of(density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
+def score_of(kernels: Any, density: dict[str, Any], X: Any, t: float = 1.0, n_jobs: int = 1) -> Any:
     out = np.full_like(X, np.nan)
-    native(density).score(X, out, t, n_jobs)
+    kernels.deep_density(**density).score(X, out, t, n_jobs)
     return out
 
 
-def gradient_of(density: dict[str, Any], X: Any, weight: Any, n_jobs: int = 1) -> tuple[Any, Any, float]:
-    made = native(density)
+def gradient_of(
+    kernels: Any, density: dict[str, Any], X: Any, weight: Any, n_jobs: int = 1
+) -> tuple[Any, Any, float]:
+    made = kernels.deep_density(**density)
     energies, gradient = np.full(len(X), np.nan), empty_gradient(density)
     tape = made.value(X, energies, n_jobs)
     return energies, gradient, made.pull(tape, X, weight, **gradient, n_jobs=n_jobs)
 
 
-def move(density: dict[str, Any], X: Any, *, n_jobs: int = 1, **changes: Any) -> tuple[Any, Any, Any, Any]:
+def move(
+    kernels: Any, density: dict[str, Any], X: Any, *, n_jobs: int = 1, **changes: Any
+) -> tuple[Any, Any, Any, Any]:
     """States, acceptance, accepted and diverged moves."""
     X = X.copy()
     out = (np.full(len(X), np.nan), np.full(len(X), -1), np.full(len(X), -1))
     kind = {"epsilon": 0.2, "n_leapfrog": 3, "is_tested": True, "n_steps": 4, "hidden_weight": 1.0}
     kind |= {"seed": SEED, "stream": STREAM, "first_row": FIRST_ROW, "step": STEP} | changes
     names = ("acceptance", "accepted", "diverged")
-    native(density).move(X, **kind, **dict(zip(names, out)), n_jobs=n_jobs)
+    kernels.deep_density(**density).move(X, **kind, **dict(zip(names, out)), n_jobs=n_jobs)
     return X, *out
 
 
 @every_activation
 @every_shape
-def test_energies_and_scores(sizes: Any, n_top: int, activation: str, dtype: Any) -> None:
+def test_energies_and_scores(sizes: Any, n_top: int, activation: str, dtype: Any, kernels: Any) -> None:
     density = random_density(sizes, n_top, activation, dtype)
     for n in (1, 12, 29):
         X = random_rows(n, sizes[0], dtype)
         for t in (0.0, 0.3, 1.0):
-            assert_near(energy_of(density, X, t), reference.energy(density, X, t), dtype)
-            assert_near(score_of(density, X, t), reference.score(density, X, t), dtype)
+            assert_near(energy_of(kernels, density, X, t), reference.energy(density, X, t), dtype)
+            assert_near(score_of(kernels, density, X, t), reference.score(density, X, t), dtype)
 
 
 @every_activation
 @every_shape
-def test_gradients(sizes: Any, n_top: int, activation: str, dtype: Any) -> None:
+def test_gradients(sizes: Any, n_top: int, activation: str, dtype: Any, kernels: Any) -> None:
     density = random_density(sizes, n_top, activation, dtype)
     X, weight = random_rows(29, sizes[0], dtype), np.random.default_rng(2).normal(size=29)
-    energies, gradient, of_log_sigma = gradient_of(density, X, weight)
+    energies, gradient, of_log_sigma = gradient_of(kernels, density, X, weight)
     expected = reference.gradient(density, X, weight)
     assert_near(energies, reference.energy(density, X), dtype)
     assert_near(of_log_sigma, expected["log_sigma"], dtype, 4)
@@ -90,55 +90,62 @@ def test_gradients(sizes: Any, n_top: int, activation: str, dtype: Any) -> None:
         assert_near(a, b, dtype, 4)
 
 
-def test_layers_without_bias(dtype: Any) -> None:
+def test_layers_without_bias(dtype: Any, kernels: Any) -> None:
     density = random_density((9, 5, 4), 3, "tanh", dtype, has_bias=False)
     X = random_rows(7, 9, dtype)
-    energies, gradient, _ = gradient_of(density, X, np.ones(7))
+    energies, gradient, _ = gradient_of(kernels, density, X, np.ones(7))
     assert_near(energies, reference.energy(density, X), dtype)
     assert gradient["bias"] == [None, None]
-    assert_near(score_of(density, X), reference.score(density, X), dtype)
+    assert_near(score_of(kernels, density, X), reference.score(density, X), dtype)
 
 
-def test_gradients_of_many_rows(dtype: Any) -> None:
+def test_gradients_of_many_rows(dtype: Any, kernels: Any) -> None:
     """More than one chain of additions takes, 512, and none at all."""
     density = random_density((5, 4), 3, "sigmoid", dtype)
     for n in (1100, 0):
         X, weight = random_rows(n, 5, dtype), np.full(n, 0.5)
-        _, gradient, of_log_sigma = gradient_of(density, X, weight)
+        _, gradient, of_log_sigma = gradient_of(kernels, density, X, weight)
         expected = reference.gradient(density, X, weight)
         assert_near(of_log_sigma, expected["log_sigma"], dtype, 4)
         for a, b in zip(flat(gradient), flat(expected), strict=True):
             assert_near(a, b, dtype, 4)
 
 
-def test_large_arguments_neither_overflow_nor_cancel(dtype: Any) -> None:
+def test_large_arguments_neither_overflow_nor_cancel(dtype: Any, kernels: Any) -> None:
     density = random_density((3, 4), 2, "sigmoid", dtype)
     for scale in (1e3, 1e8):
         X = (scale * random_rows(5, 3, np.float64)).astype(dtype)
-        assert_allclose(energy_of(density, X), reference.energy(density, X), rtol=1e-6)
-        assert_allclose(score_of(density, X), reference.score(density, X), rtol=1e-4)
+        assert_allclose(energy_of(kernels, density, X), reference.energy(density, X), rtol=1e-6)
+        assert_allclose(score_of(kernels, density, X), reference.score(density, X), rtol=1e-4)
 
 
-def test_a_row_does_not_depend_on_its_neighbours(dtype: Any) -> None:
+def test_a_row_does_not_depend_on_its_neighbours(dtype: Any, kernels: Any) -> None:
     density = random_density((33, 20), 40, "sigmoid", dtype)
     X = random_rows(300, 33, dtype)
-    moved = move(density, X)[0]
+    moved = move(kernels, density, X)[0]
     for rows in (slice(0, 1), slice(7, 50), slice(250, 300)):
-        assert_array_equal(energy_of(density, X[rows]), energy_of(density, X)[rows])
-        assert_array_equal(score_of(density, X[rows]), score_of(density, X)[rows])
-        assert_array_equal(move(density, X[rows], first_row=FIRST_ROW + rows.start)[0], moved[rows])
+        assert_array_equal(energy_of(kernels, density, X[rows]), energy_of(kernels, density, X)[rows])
+        assert_array_equal(score_of(kernels, density, X[rows]), score_of(kernels, density, X)[rows])
+        assert_array_equal(move(kernels, density, X[rows], first_row=FIRST_ROW + rows.start)[0], moved[rows])
 
 
-def test_same_bits_for_any_number_of_threads(dtype: Any) -> None:
+def test_same_bits_for_any_number_of_threads(dtype: Any, kernels: Any) -> None:
     density = random_density((150, 64), 64, "sigmoid", dtype)
     X, weight = random_rows(250, 150, dtype), np.random.default_rng(2).normal(size=250)
     runs = []
     for n_jobs in (1, 2, 3):
-        energies, gradient, of_log_sigma = gradient_of(density, X, weight, n_jobs)
-        moved = move(density, X, n_jobs=n_jobs)
-        scores = score_of(density, X, 1.0, n_jobs)
+        energies, gradient, of_log_sigma = gradient_of(kernels, density, X, weight, n_jobs)
+        moved = move(kernels, density, X, n_jobs=n_jobs)
+        scores = score_of(kernels, density, X, 1.0, n_jobs)
         runs.append(
-            [energies, of_log_sigma, *flat(gradient), energy_of(density, X, 1.0, n_jobs), scores, *moved]
+            [
+                energies,
+                of_log_sigma,
+                *flat(gradient),
+                energy_of(kernels, density, X, 1.0, n_jobs),
+                scores,
+                *moved,
+            ]
         )
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
@@ -150,10 +157,12 @@ def test_same_bits_for_any_number_of_threads(dtype: Any) -> None:
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("n_leapfrog", [1, 4])
-def test_one_move(n_leapfrog: int, activation: str, dtype: Any) -> None:
+def test_one_move(n_leapfrog: int, activation: str, dtype: Any, kernels: Any) -> None:
     density = random_density((13, 6), 5, activation, dtype)
     X = random_rows(40, 13, dtype)
-    moved, acceptance, accepted, diverged = move(density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9)
+    moved, acceptance, accepted, diverged = move(
+        kernels, density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9
+    )
     p = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)
     end, q = reference.trajectory(density, X, p, 0.9, n_leapfrog)
     rise = reference.energy(density, end) - reference.energy(density, X)
@@ -166,40 +175,40 @@ def test_one_move(n_leapfrog: int, activation: str, dtype: Any) -> None:
     assert_array_equal(moved[~taken], X[~taken])
     assert_near(moved[taken], end[taken], dtype, 4)
     assert not diverged.any()
-    untested = move(density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9, is_tested=False)
+    untested = move(kernels, density, X, n_leapfrog=n_leapfrog, n_steps=1, epsilon=0.9, is_tested=False)
     assert_near(untested[0], end, dtype, 4)
     assert (untested[1] == 1).all()
     assert (untested[2] == 1).all()
 
 
-def test_moves_of_one_call_are_those_of_many(dtype: Any) -> None:
+def test_moves_of_one_call_are_those_of_many(dtype: Any, kernels: Any) -> None:
     density = random_density((13, 6), 5, "sigmoid", dtype)
     X = random_rows(9, 13, dtype)
-    at_once, acceptance, accepted, _ = move(density, X, n_steps=6)
+    at_once, acceptance, accepted, _ = move(kernels, density, X, n_steps=6)
     one_by_one, counted, mean = X, 0, 0.0
     for i in range(6):
-        one_by_one, share, taken, _ = move(density, one_by_one, n_steps=1, step=(STEP + i) % 2**32)
+        one_by_one, share, taken, _ = move(kernels, density, one_by_one, n_steps=1, step=(STEP + i) % 2**32)
         counted, mean = counted + taken, mean + share / 6
     assert_array_equal(at_once, one_by_one)
     assert_array_equal(accepted, counted)
     assert_allclose(acceptance, mean)
-    for a, b in zip(move(density, X, n_steps=0), (X, np.zeros(9), np.zeros(9), np.zeros(9))):
+    for a, b in zip(move(kernels, density, X, n_steps=0), (X, np.zeros(9), np.zeros(9), np.zeros(9))):
         assert_array_equal(a, b)
 
 
-def test_chains_that_diverge_stay(dtype: Any) -> None:
+def test_chains_that_diverge_stay(dtype: Any, kernels: Any) -> None:
     density = random_density((5, 4), 3, "sigmoid", dtype)
     X = random_rows(6, 5, dtype)
     for is_tested in (True, False):
         moved, acceptance, accepted, diverged = move(
-            density, X, epsilon=1e30, n_leapfrog=40, is_tested=is_tested
+            kernels, density, X, epsilon=1e30, n_leapfrog=40, is_tested=is_tested
         )
         assert_array_equal(moved, X)
         assert (diverged == 4).all()
         assert not accepted.any()
         assert not acceptance.any()
     # Without a test an energy that soars is told before it overflows.
-    _, _, _, diverged = move(density, X, epsilon=200.0, n_leapfrog=1, is_tested=False)
+    _, _, _, diverged = move(kernels, density, X, epsilon=200.0, n_leapfrog=1, is_tested=False)
     assert diverged.any()
 
 
@@ -224,7 +233,7 @@ def test_rows_of_normals(dtype: Any) -> None:
 # --- arguments, interrupts
 
 
-def test_arguments_that_do_not_fit_are_refused(dtype: Any) -> None:
+def test_arguments_that_do_not_fit_are_refused(dtype: Any, kernels: Any) -> None:
     good = random_density((5, 4), 3, "sigmoid", dtype)
     for change, message in (
         ({"weights": [np.zeros((4, 6), dtype)]}, r"weights\[0\]: expected 5 columns"),
@@ -238,11 +247,11 @@ def test_arguments_that_do_not_fit_are_refused(dtype: Any) -> None:
         ({"inverse_variance": np.nan}, "inverse_variance: expected a number > 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            native(good | change)
+            kernels.deep_density(**(good | change))
     other = np.float64 if dtype == np.float32 else np.float32
     with pytest.raises(TypeError):
-        native(good | {"top_bias": np.zeros(3, other)})
-    made, X = native(good), random_rows(2, 5, dtype)
+        kernels.deep_density(**(good | {"top_bias": np.zeros(3, other)}))
+    made, X = kernels.deep_density(**good), random_rows(2, 5, dtype)
     assert made.n_features == 5
     with pytest.raises(ValueError, match="X: expected 5 columns"):
         made.energy(np.zeros((2, 4), dtype), np.zeros(2))
@@ -263,13 +272,13 @@ def test_arguments_that_do_not_fit_are_refused(dtype: Any) -> None:
         ({"first_row": 2**48}, "first_row"),
     ):
         with pytest.raises(ValueError, match=message):
-            move(good, X, **change)
+            move(kernels, good, X, **change)
     X.flags.writeable = False
     with pytest.raises(ValueError, match="X: expected a writeable array"):
         made.move(X, 0.1, 1, True, 1, 0, 0, 0, 0, np.zeros(2), np.zeros(2, np.int64), np.zeros(2, np.int64))
 
 
-def test_ctrl_c_ends_long_chains() -> None:
+def test_ctrl_c_ends_long_chains(kernels: Any) -> None:
     density = random_density((200, 64), 64, "sigmoid", np.float32)
     asked = []
 
@@ -281,24 +290,24 @@ def test_ctrl_c_ends_long_chains() -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        move(density, random_rows(64, 200, np.float32), n_steps=10**8, n_jobs=2)
+        move(kernels, density, random_rows(64, 200, np.float32), n_steps=10**8, n_jobs=2)
     assert time.perf_counter() - asked[0] < 0.5
     thread.join()
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (3, 7), (40, 33), (17, 784)], ids=str)
-def test_squares_of_rows(shape: tuple[int, int], dtype: Any) -> None:
+def test_squares_of_rows(shape: tuple[int, int], dtype: Any, kernels: Any) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=shape).astype(dtype)
     mean, scale = (rng.normal(size=shape[1]).astype(dtype) for _ in range(2))
     for moved, given in ((X, (None, None)), ((X - mean) * scale, (mean, scale))):
         found = [np.full(len(X), np.nan) for _ in range(2)]
         for n_jobs, out in enumerate(found, 1):
-            cpu.row_squares(X, *given, out, n_jobs)
+            kernels.row_squares(X, *given, out, n_jobs)
         assert_array_equal(*found)
         # In float64 from the first difference on: closer to the truth than the moved rows are.
         assert_allclose(
             found[0], np.square(moved, dtype=np.float64).sum(axis=1), rtol=20 * np.finfo(dtype).eps
         )
     with pytest.raises(ValueError, match=r"^scale: expected one where mean is given"):
-        cpu.row_squares(X, mean, None, found[0])
+        kernels.row_squares(X, mean, None, found[0])

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import _check, ops
 from .._base import Parameters
 from .._blas import one_blas_thread
 from .._check import (
     FloatArray,
+    is_device_array,
     is_finite,
     one_of,
     real_number,
@@ -22,6 +23,7 @@ from .._check import (
     thread_number,
     whole_number,
 )
+from .._device import as_device_array, empty, give_back, is_finite_there, kernels
 from .._native import cpu as _cpu
 from ._bipartite import row_blocks
 from ._density_rows import directions_of_rows, tape_of, weights_of_rows
@@ -32,6 +34,7 @@ from .gaussian_rbm import GaussianRBMEnergy
 
 SMOOTH_ABILITIES = frozenset({"value", "score", "pull_score", "curvature", "score_matching"})
 ANY_ABILITIES = frozenset({"value", "score", "pull_score"})
+DEVICE_ABILITIES = frozenset({"value", "score"})
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class DeepEnergy:
         > 0, in the units of the data.
     learn_sigma : bool, default=False
         Whether log sigma is a parameter.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where `value`, `energies`, `pullback` and `score_function` compute. With "cuda" their rows may be
+        arrays on the device, of PyTorch, CuPy or whatever else speaks DLPack, and what they return for rows
+        is then of the same library. The methods that have no kernels there refuse; `top_probabilities` and
+        `log_partition` are the host's in any case. Parameters are NumPy's.
     n_jobs : int, default=None
         Threads of the elementwise functions, in scikit-learn's sense; None for OpenMP's default.
 
@@ -90,6 +98,8 @@ class DeepEnergy:
     offers : frozenset of str
         "value", "score", "pull_score"; and "curvature" and "score_matching", unless a layer is of ReLU: its
         second derivative sits on corners, so that integration by parts, on which score matching rests, fails.
+        On a GPU "value" and "score" only.
+    device : str
 
     Raises
     ------
@@ -127,8 +137,10 @@ class DeepEnergy:
         sigma: float = 1.0,
         *,
         learn_sigma: bool = False,
+        device: str = "cpu",
         n_jobs: int | None = None,
     ) -> None:
+        self.device = _check.device(device)
         if layers is not None and not isinstance(layers, DenseNetwork):
             raise TypeError(f"layers: expected a DenseNetwork or None, got {type(layers).__name__}")
         below = {} if layers is None else layers.parameters
@@ -143,7 +155,6 @@ class DeepEnergy:
             n_jobs=n_jobs,
         )
         self.n_features, self.n_components = self.network.n_inputs, self.network.n_outputs
-        self.offers = SMOOTH_ABILITIES if _is_smooth(self.network) else ANY_ABILITIES
         self._top = {f"weights_{depth}": "top_weights", f"bias_{depth}": "top_bias"}
         self.parameters: Parameters = self._named(self.network.parameters)
         b = bias_of(visible_bias, "visible_bias", self.n_features, top.dtype)
@@ -164,6 +175,7 @@ class DeepEnergy:
         *,
         hidden_bias: bool = True,
         learn_sigma: bool = False,
+        device: str = "cpu",
         random_state: Any = None,
         dtype: Any = np.float64,
         n_jobs: int | None = None,
@@ -182,6 +194,7 @@ class DeepEnergy:
         hidden_bias : bool, default=True
             Whether the layers of g, and the units on top, have biases.
         learn_sigma : bool, default=False
+        device : {"cpu", "cuda"}, default="cpu"
         random_state : None, int, RandomState or Generator
             The weights are those of `DenseNetwork.random` with one layer more.
         dtype : {float32, float64}, default=float64
@@ -215,7 +228,14 @@ class DeepEnergy:
         layers = DenseNetwork(weights[:-1], biases[:-1], names[:-1]) if len(sizes) > 2 else None
         visible_bias = np.zeros(sizes[0], made_of)
         return cls(
-            layers, weights[-1], biases[-1], visible_bias, sigma, learn_sigma=learn_sigma, n_jobs=n_jobs
+            layers,
+            weights[-1],
+            biases[-1],
+            visible_bias,
+            sigma,
+            learn_sigma=learn_sigma,
+            device=device,
+            n_jobs=n_jobs,
         )
 
     @classmethod
@@ -300,6 +320,31 @@ class DeepEnergy:
         return rbm.log_partition(max_units=max_units) + 0.5 * float(a @ a) / self.sigma**2
 
     @property
+    def offers(self) -> frozenset[str]:
+        """What losses may ask of it."""
+        if self.device == "cuda":
+            return DEVICE_ABILITIES
+        return SMOOTH_ABILITIES if _is_smooth(self.network) else ANY_ABILITIES
+
+    def on(self, device: str) -> DeepEnergy:
+        """The same energy, with the same parameters, for another device.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+
+        Returns
+        -------
+        DeepEnergy
+            Of the class of `self`; `self` where it is for that device.
+        """
+        if _check.device(device) == self.device:
+            return self
+        made = copy.copy(self)
+        made.device = device
+        return made
+
+    @property
     def sigma(self) -> float:
         """The Gaussian's standard deviation, as it is now."""
         return self._power_of_sigma(1.0)
@@ -357,12 +402,32 @@ class DeepEnergy:
         tape : DeepTape
             For `pullback`.
         """
-        rows = self.network._rows(X)
-        density, energies = self.native_density(rows.dtype), np.empty(len(rows))
+        rows = self._rows(X)
+        density = self.native_density(rows.dtype, self.device)
+        energies = empty((len(rows),), np.float64, like=rows)
         tape = density.value(rows, energies, self._n_threads)
         _refuse_overflow(energies, rows.dtype)
         with np.errstate(over="ignore"):
-            return energies.astype(rows.dtype), DeepTape(rows, native=(density, tape))
+            made = energies.astype(rows.dtype)
+        return give_back(made, like=X), DeepTape(rows, native=(density, tape))
+
+    def energies(self, X: Any) -> FloatArray:
+        """E(x) of every row, as `value` gives it, in float64 and without a tape.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        rows = self._rows(X)
+        made = empty((len(rows),), np.float64, like=rows)
+        self.native_density(rows.dtype, self.device).energy(rows, made, n_jobs=self._n_threads)
+        _refuse_overflow(made, rows.dtype)
+        returned: FloatArray = give_back(made, like=X)
+        return returned
 
     def pullback(self, tape: DeepTape, gradient: Any) -> Parameters:
         """The gradient of sum_n gradient_n E(x_n) in every parameter.
@@ -405,18 +470,20 @@ class DeepEnergy:
         -------
         ndarray of shape (n_samples, n_features)
         """
-        rows = self.network._rows(X)
-        psi = np.empty_like(rows)
-        self.native_density(rows.dtype).score(rows, psi, n_jobs=self._n_threads)
+        rows = self._rows(X)
+        psi = empty(rows.shape, rows.dtype, like=rows)
+        self.native_density(rows.dtype, self.device).score(rows, psi, n_jobs=self._n_threads)
         _refuse_overflow(psi, rows.dtype)
-        return psi
+        returned: FloatArray = give_back(psi, like=X)
+        return returned
 
-    def native_density(self, dtype: Any) -> Any:
+    def native_density(self, dtype: Any, device: str = "cpu") -> Any:
         """The density with its parameters as they are now, packed for compiled code.
 
         Parameters
         ----------
         dtype : {float32, float64}
+        device : {"cpu", "cuda"}, default="cpu"
 
         Returns
         -------
@@ -426,7 +493,7 @@ class DeepEnergy:
         own, depth = self.network.parameters, len(self.network.activations) - 1
         taken = {name: np.ascontiguousarray(p, dtype) for name, p in own.items()}
         top = taken[f"weights_{depth}"]
-        return _cpu.deep_density(
+        return kernels(_check.device(device)).deep_density(
             [taken[f"weights_{i}"] for i in range(depth)],
             [taken.get(f"bias_{i}") for i in range(depth)],
             list(self.network.activations[:-1]),
@@ -448,6 +515,7 @@ class DeepEnergy:
         psi : ndarray of shape (n_samples, n_features)
         tape : DeepTape
         """
+        self._refuse_device("score")
         tape = self.network.forward(X)[1]
         return self._psi(tape), DeepTape(tape.inputs[0], tape)
 
@@ -464,6 +532,7 @@ class DeepEnergy:
         -------
         dict of str to ndarray
         """
+        self._refuse_device("pull_score")
         v = directions_of_rows(V, "V", tape_of(tape, DeepTape).X)
         if tape.network is None:
             raise TypeError("tape: expected what `score` returned")
@@ -490,6 +559,7 @@ class DeepEnergy:
         ValueError
             A layer is of ReLU.
         """
+        self._refuse_device("curvature")
         self._refuse_corners("curvature")
         tape = self.network.forward(X)[1]
         rows = tape.inputs[0]
@@ -552,6 +622,7 @@ class DeepEnergy:
         ----------
         A. Hyvarinen, Estimation of non-normalized statistical models by score matching, JMLR 6, 2005.
         """
+        self._refuse_device("score_matching")
         self._refuse_corners("score_matching")
         rows = self.network._rows(X)
         if len(self.network.activations) == 2 and len(rows):
@@ -650,6 +721,19 @@ class DeepEnergy:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.exp(power * np.float64(log_sigma)))
 
+    def _rows(self, X: Any) -> FloatArray:
+        """Checked rows, on the device where they come from there."""
+        if self.device == "cpu" or not is_device_array(X):
+            return self.network._rows(X)
+        rows: FloatArray = as_device_array(X, "X", ndim=2)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(f"X: expected shape (n_samples, {self.n_features}), got {rows.shape}")
+        return rows
+
+    def _refuse_device(self, what: str) -> None:
+        if self.device != "cpu":
+            raise ValueError(f"{what}: has no kernels with device={self.device!r}; take `on('cpu')`")
+
     def _refuse_corners(self, what: str) -> None:
         if what not in self.offers:
             raise ValueError(
@@ -677,7 +761,7 @@ class _NativeGradient:
 
 
 def _refuse_overflow(values: FloatArray, dtype: Any) -> None:
-    if not is_finite(values):
+    if not (is_finite_there(values) if is_device_array(values) else is_finite(values)):
         raise FloatingPointError(
             f"outputs of the energy are not finite in {dtype}: its parameters are too large, or not finite"
         )

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _rng
+from .. import _check, _rng
 from .._base import Draws
 from .._check import FloatArray, real_operand, thread_number, whole_number
+from .._device import device_operand
 from .annealing import LogPartition, log_mean
 from .langevin import DualAveraging, SampledEnergy, Trajectory, move, move_natively, native_form
 
@@ -78,6 +79,7 @@ def anneal_density(
     n_leapfrog: int = 10,
     n_pilots: int = 24,
     dtype: Any = np.float64,
+    device: str = "cpu",
     n_jobs: int | None = None,
 ) -> LogPartition:
     r"""log Z = log of the integral of exp(-E), from a normal density; on average too small.
@@ -91,8 +93,8 @@ def anneal_density(
     Parameters
     ----------
     energy : object with `value` and `score_function`
-        Where it has `native_density(dtype)` compiled code moves the chains; then E - E0 must be its hidden
-        part, that is `base_mean` sigma^2 b and `base_sigma` its sigma.
+        Where it has `native_density(dtype, device)` compiled code moves the chains; then E - E0 must be its
+        hidden part, that is `base_mean` sigma^2 b and `base_sigma` its sigma.
     base_mean : array-like of shape (n_features,)
         m, in the units of the data.
     base_sigma : float
@@ -108,6 +110,8 @@ def anneal_density(
         Runs that adapt the step.
     dtype : {float32, float64}, default=float64
         Of the chains; the weights are float64.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the chains are. "cuda" needs an energy with kernels there, as `DeepEnergy`.
     n_jobs : int, default=None
 
     Returns
@@ -119,6 +123,8 @@ def anneal_density(
     ------
     FloatingPointError
         The energy of a run is not finite.
+    ValueError
+        `device="cuda"`, and the energy has no kernels there.
 
     References
     ----------
@@ -141,10 +147,13 @@ def anneal_density(
     whole_number(n_runs, "n_runs", minimum=2)
     whole_number(n_leapfrog, "n_leapfrog", minimum=1)
     whole_number(n_pilots, "n_pilots", minimum=1)
-    moved, rise = _steps_of(energy, base, n_leapfrog, np.dtype(dtype), thread_number(n_jobs))
+    moved, rise = _steps_of(
+        energy, base, n_leapfrog, np.dtype(dtype), _check.device(device), thread_number(n_jobs)
+    )
     stream = _rng.STREAM_DENSITY_CHAINS
-    steps = _piloted(moved, _base_samples(base, n_pilots, seed, stream + _PILOT_STREAM, dtype), t, base, seed)
-    X = _base_samples(base, n_runs, seed, stream, dtype)
+    pilots = _base_samples(base, n_pilots, seed, stream + _PILOT_STREAM, dtype, device)
+    steps = _piloted(moved, pilots, t, base, seed)
+    X = _base_samples(base, n_runs, seed, stream, dtype, device)
     log_weights = np.zeros(n_runs)
     for i in range(1, len(t)):
         log_weights -= (t[i] - t[i - 1]) * rise(X)
@@ -157,9 +166,9 @@ def anneal_density(
 
 
 def _steps_of(
-    energy: SampledEnergy, base: NormalBase, n_leapfrog: int, dtype: Any, n_jobs: int
+    energy: SampledEnergy, base: NormalBase, n_leapfrog: int, dtype: Any, device: str, n_jobs: int
 ) -> tuple[_Move, _Rise]:
-    native = native_form(energy, dtype)
+    native = native_form(energy, dtype, device)
 
     def moved(X: FloatArray, t: float, step: float, draws: Draws) -> NDArray[np.float64]:
         if native is None:
@@ -178,9 +187,12 @@ def _steps_of(
     return moved, rise
 
 
-def _base_samples(base: NormalBase, n: int, seed: int, stream: int, dtype: Any) -> FloatArray:
+def _base_samples(
+    base: NormalBase, n: int, seed: int, stream: int, dtype: Any, device: str
+) -> FloatArray:
     normals = _rng.normal_rows(seed, stream, 0, (n, len(base.mean)), dtype)
-    return np.asarray(base.mean + base.sigma * normals, dtype)
+    samples: FloatArray = np.asarray(base.mean + base.sigma * normals, dtype)
+    return samples if device == "cpu" else device_operand(samples, "samples")
 
 
 def _piloted(

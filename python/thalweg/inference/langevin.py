@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _rng
+from .. import _check, _rng
 from .._base import Draws
-from .._check import FloatArray, float_array, real_number, thread_number, whole_number
+from .._check import FloatArray, float_array, is_device_array, real_number, thread_number, whole_number
+from .._device import as_device_array, give_back
 
 _MOST_HALVINGS = 20
 
@@ -35,8 +36,8 @@ class Chains:
 
     Attributes
     ----------
-    X : ndarray of shape (n_chains, n_features)
-        The last states, in the dtype of the first.
+    X : array of shape (n_chains, n_features)
+        The last states, in the dtype of the first: NumPy's, or where those were on a device of their library.
     acceptance : float
         Mean probability of taking a move, over chains and the moves after the warm-up; 1 without a test.
     chain_acceptance : ndarray of float64, shape (n_chains,)
@@ -47,7 +48,7 @@ class Chains:
         How often the step was halved because a chain diverged.
     """
 
-    X: FloatArray
+    X: Any
     acceptance: float
     chain_acceptance: NDArray[np.float64]
     step_size: float
@@ -72,17 +73,30 @@ class Moved:
     diverged: NDArray[np.int64]  # trajectories that met numbers that are not finite, and were not taken
 
 
-def native_form(energy: Any, dtype: Any) -> Any:
-    """The compiled form of `energy` in this dtype, or None where it has none."""
+def native_form(energy: Any, dtype: Any, device: str = "cpu") -> Any:
+    """The compiled form of `energy` in this dtype; None where it has none, ValueError for other devices."""
     make = getattr(energy, "native_density", None)
-    return None if make is None else make(dtype)
+    if make is not None:
+        return make(dtype, device)
+    if device != "cpu":
+        raise ValueError(
+            f"device: {device!r} moves chains of energies with compiled kernels only, as DeepEnergy, got a "
+            f"{type(energy).__name__}"
+        )
+    return None
 
 
 def move(
-    energy: SampledEnergy, X: FloatArray, kind: Trajectory, n_steps: int, draws: Draws, n_jobs: int = 0
+    energy: SampledEnergy,
+    X: FloatArray,
+    kind: Trajectory,
+    n_steps: int,
+    draws: Draws,
+    n_jobs: int = 0,
+    device: str = "cpu",
 ) -> Moved:
     """Moves the chains `X` in place by `n_steps` trajectories; natively, where the energy can be."""
-    native = native_form(energy, X.dtype)
+    native = native_form(energy, X.dtype, device)
     if native is None:
         return _move(energy, X, kind, n_steps, draws, n_jobs)
     return move_natively(native, X, kind, n_steps, draws, n_jobs)
@@ -211,6 +225,7 @@ class _Sampler:
 
     step_size: float
     n_moves: int = field(default=1, kw_only=True)
+    device: str = field(default="cpu", kw_only=True)
 
     needs: ClassVar[frozenset[str]] = frozenset({"value", "score"})  # of the energy
     _target: ClassVar[float | None] = None  # acceptance, where moves are tested
@@ -218,6 +233,7 @@ class _Sampler:
     def __post_init__(self) -> None:
         real_number(self.step_size, "step_size", above=0.0)
         whole_number(self.n_moves, "n_moves", minimum=1)
+        _check.device(self.device)
 
     def run(
         self,
@@ -234,9 +250,10 @@ class _Sampler:
         Parameters
         ----------
         energy : object with `value` and `score_function`
-            Where it has `native_density(dtype)` the chains are moved by compiled code.
+            Where it has `native_density(dtype, device)` the chains are moved by compiled code; with
+            `device="cuda"` it must have that.
         X : array-like of shape (n_chains, n_features)
-            First states; not written to.
+            First states; not written to. With `device="cuda"` also an array on the device.
         n_steps : int
             Moves after the warm-up.
         draws : Draws
@@ -261,17 +278,19 @@ class _Sampler:
         ------
         FloatingPointError
             A chain still diverged after 20 halvings.
+        ValueError
+            `device="cuda"`, and the energy has no kernels there.
         """
-        states = float_array(X, "X", ndim=2).copy()
+        states = self._states(X)
         n_steps, warm_up = whole_number(n_steps, "n_steps"), whole_number(warm_up, "warm_up")
         threads = thread_number(n_jobs)
         step_size, halvings = self.step_size, 0
         if warm_up and self._target is not None:
             step_size = self._adapted(energy, states, warm_up, draws, threads)
         elif warm_up:
-            step_size, halvings, _ = self._moved(energy, states, step_size, warm_up, draws, threads)
+            states, step_size, halvings, _ = self._moved(energy, states, step_size, warm_up, draws, threads)
         after = replace(draws, step=draws.step + warm_up)
-        step_size, more, acceptance = self._moved(energy, states, step_size, n_steps, after, threads)
+        states, step_size, more, acceptance = self._moved(energy, states, step_size, n_steps, after, threads)
         halvings += more
         if halvings:
             warnings.warn(
@@ -281,12 +300,19 @@ class _Sampler:
                 stacklevel=2,
             )
         mean = float(acceptance.mean()) if len(states) else 1.0
-        return Chains(states, mean, acceptance, step_size, halvings)
+        return Chains(give_back(states, like=X), mean, acceptance, step_size, halvings)
 
-    def step(self, energy: SampledEnergy, X: Any, draws: Draws, *, n_jobs: int | None = None) -> FloatArray:
+    def step(self, energy: SampledEnergy, X: Any, draws: Draws, *, n_jobs: int | None = None) -> Any:
         """The chains `X` after `n_moves` moves, as in `run`; those of step s begin with draws n_moves s."""
         now = replace(draws, step=self.n_moves * draws.step)
         return self.run(energy, X, self.n_moves, now, n_jobs=n_jobs).X
+
+    def _states(self, X: Any) -> FloatArray:
+        """A copy of `X`, on the device where it is to be moved there."""
+        if self.device == "cpu":
+            return float_array(X, "X", ndim=2).copy()
+        states: FloatArray = as_device_array(X, "X", ndim=2)
+        return states.copy() if is_device_array(X) else states
 
     def _trajectory(self, step_size: float) -> Trajectory:
         raise NotImplementedError
@@ -299,20 +325,20 @@ class _Sampler:
         adaptation = DualAveraging(self.step_size, self._target)
         for i in range(n_steps):
             kind = self._trajectory(adaptation.step)
-            moved = move(energy, X, kind, 1, replace(draws, step=draws.step + i), n_jobs)
+            moved = move(energy, X, kind, 1, replace(draws, step=draws.step + i), n_jobs, self.device)
             adaptation.update(float(moved.acceptance.mean()) if len(X) else self._target)
         return adaptation.final
 
     def _moved(
         self, energy: SampledEnergy, X: FloatArray, step_size: float, n_steps: int, draws: Draws, n_jobs: int
-    ) -> tuple[float, int, NDArray[np.float64]]:
-        """Moves the chains by a step at which none diverges: the step, its halvings, the acceptance."""
-        begin = X.copy()
+    ) -> tuple[FloatArray, float, int, NDArray[np.float64]]:
+        """The chains moved by a step at which none diverges, the step, its halvings, the acceptance."""
         for halvings in range(_MOST_HALVINGS + 1):
-            moved = move(energy, X, self._trajectory(step_size), n_steps, draws, n_jobs)
+            states = X.copy()
+            kind = self._trajectory(step_size)
+            moved = move(energy, states, kind, n_steps, draws, n_jobs, self.device)
             if not moved.diverged.any():
-                return step_size, halvings, moved.acceptance if n_steps else np.ones(len(X))
-            X[:] = begin
+                return states, step_size, halvings, moved.acceptance if n_steps else np.ones(len(X))
             if halvings < _MOST_HALVINGS:
                 step_size /= 2
         raise FloatingPointError(
@@ -335,6 +361,8 @@ class Langevin(_Sampler):
         The epsilon above, > 0, in squared units of x.
     n_moves : int, default=1
         Moves that `step` makes.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the chains are moved. "cuda" needs an energy with kernels there, as `DeepEnergy`.
 
     References
     ----------
@@ -368,6 +396,8 @@ class MetropolisAdjustedLangevin(_Sampler):
         As of `Langevin`, > 0; the warm-up adapts it to an acceptance of 0.574.
     n_moves : int, default=1
         Moves that `step` makes.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the chains are moved. "cuda" needs an energy with kernels there, as `DeepEnergy`.
 
     References
     ----------
@@ -408,6 +438,8 @@ class HamiltonianMonteCarlo(_Sampler):
         Steps of a trajectory.
     n_moves : int, default=1
         Moves that `step` makes.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the chains are moved. "cuda" needs an energy with kernels there, as `DeepEnergy`.
 
     References
     ----------

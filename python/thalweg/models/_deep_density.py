@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _rng
 from .._base import Draws
 from .._blas import one_blas_thread
-from .._check import FloatArray, float_array, one_of, real_number, whole_number
+from .._check import (
+    FloatArray,
+    float_array,
+    is_device_array,
+    one_of,
+    real_number,
+    refuse_device_array,
+    whole_number,
+)
+from .._device import as_device_array, device_operand, give_back, to_host
 from ..energies import DeepEnergy
 from ..inference.annealing import LogPartition
 from ..inference.annealing import temperatures as path_temperatures
@@ -26,6 +36,7 @@ from ._density_learning import DensityLearner
 SAMPLERS = ("hmc", "mala", "langevin")
 METHODS = ("ais", "exact")
 
+_DEVICE_ROWS = 65536  # that travel there at once
 _MOST_UNITS = 20  # whose states are enumerated where nobody has chosen a method
 _FIRST_STEP = {"hmc": 0.5, "mala": 0.1, "langevin": 0.1}  # in units of sigma, or of its square
 
@@ -34,11 +45,73 @@ class DeepDensity(DensityLearner):
     """A density exp(-E(x)) / Z with a `DeepEnergy`."""
 
     energy_: DeepEnergy
+    device: str = "cpu"
+
+    # --- energies
+
+    def free_energy(self, X: Any) -> Any:
+        """E(x) = -log p(x) - log Z of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With `device="cuda"` also an array on the device.
+
+        Returns
+        -------
+        array of shape (n_samples,), float64
+            Of the library of `X` where that is on the device, otherwise NumPy's.
+        """
+        if self.device == "cpu":
+            return super().free_energy(X)
+        rows = self._rows(X)
+        if is_device_array(rows):
+            return give_back(self._working_energy().energies(rows), like=X)
+        parts = [self._working_energy().energies(rows[block]) for block in blocks(len(rows), _DEVICE_ROWS)]
+        return np.concatenate(parts)
+
+    def score_samples(self, X: Any) -> Any:
+        """-E(x) = log p(x) + log Z of every row: the log density but for a constant, which is not known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With `device="cuda"` also an array on the device.
+
+        Returns
+        -------
+        array of shape (n_samples,), float64
+            As `free_energy`.
+        """
+        return _minus(self.free_energy(X))
+
+    def score_function(self, X: Any) -> Any:
+        """The gradient of log p(x) in x, of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            With `device="cuda"` also an array on the device.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features)
+            float32 where X is, float64 otherwise; of the library of `X` where that is on the device.
+        """
+        if self.device == "cpu":
+            return super().score_function(X)
+        rows = self._rows(X)
+        if is_device_array(rows):
+            return give_back(self._working_energy().score_function(rows), like=X)
+        out = np.empty_like(rows)
+        for block in blocks(len(rows), _DEVICE_ROWS):
+            out[block] = self._working_energy().score_function(rows[block])
+        return out
 
     # --- features
 
     def transform(self, X: Any) -> FloatArray:
-        """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on.
+        """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on. Computed on the host.
 
         Parameters
         ----------
@@ -49,7 +122,7 @@ class DeepDensity(DensityLearner):
         ndarray of shape (n_samples, n_components)
             float32 where X is, float64 otherwise.
         """
-        rows = self._rows(X)
+        rows = self._host_rows(X, "transform")
         out = np.empty((len(rows), self.energy_.n_components), rows.dtype)
         with one_blas_thread:
             for block in blocks(len(rows)):
@@ -96,8 +169,8 @@ class DeepDensity(DensityLearner):
         n_steps : int, default=200
             Steps of every chain, after the warm-up.
         init : array-like of shape (n, n_features), default=None
-            Where the chains begin; None draws the features independently with the training data's means and
-            deviations.
+            Where the chains begin, with `device="cuda"` also an array on the device; None draws the features
+            independently with the training data's means and deviations.
         sampler : {"hmc", "mala", "langevin"}, default="hmc"
             Hamiltonian Monte Carlo, Langevin's steps with acceptance, or without, whose bias falls with the
             step; see `thalweg.inference`.
@@ -113,8 +186,8 @@ class DeepDensity(DensityLearner):
 
         Returns
         -------
-        ndarray of shape (n, n_features)
-            In the dtype of the parameters.
+        array of shape (n, n_features)
+            In the dtype of the parameters; of the library of `init` where that is on the device.
 
         Raises
         ------
@@ -161,19 +234,21 @@ class DeepDensity(DensityLearner):
         whole_number(warm_up, "warm_up")
         if step_size is not None:
             real_number(step_size, "step_size", above=0.0)
-        states = float_array(init, "init", ndim=2, dtype=self._dtype)
+        states = self._states(init)
         if states.shape[1] != self.n_features_in_:
             raise ValueError(f"init: expected {self.n_features_in_} features, got shape {states.shape}")
-        made = make_sampler(sampler, step_size, self.sigma_, n_leapfrog)
+        made = make_sampler(sampler, step_size, self.sigma_, n_leapfrog, self.device)
         draws = Draws(self._next_seed(random_state), _rng.STREAM_SAMPLES)
         with one_blas_thread:
             chains: Chains = made.run(
                 self.energy_, states, n_steps, draws, warm_up=warm_up, n_jobs=self.n_jobs
             )
-        return chains
+        return chains if states is init else replace(chains, X=give_back(chains.X, like=init))
 
     def modes(self, X: Any, *, max_iter: int = 1000, tol: float = 1e-4) -> FloatArray:
         """Climbs log p from every row of X to a mode, by spectral projected gradients.
+
+        The search is the host's; energies and scores are those of `device`.
 
         Parameters
         ----------
@@ -192,10 +267,11 @@ class DeepDensity(DensityLearner):
         ConvergenceWarning
             Rows that had not arrived after `max_iter` steps.
         """
-        rows = self._rows(X)
+        rows = self._host_rows(X, "modes")
+        working = self._working_energy()
 
         def energy(x: NDArray[np.float64], _: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-            return self.energy_.value(x)[0], -self.energy_.score_function(x)
+            return working.value(x)[0], -working.score_function(x)
 
         found = minimise_continuous(
             energy, rows.astype(np.float64), method="projected-gradient", max_iter=max_iter, tol=tol
@@ -212,7 +288,7 @@ class DeepDensity(DensityLearner):
 
     def _first_states(self, n: int | None, init: Any, seed: int) -> FloatArray:
         check_is_fitted(self, "energy_")
-        start = None if init is None else float_array(init, "init", ndim=2, dtype=self._dtype)
+        start = None if init is None else self._states(init)
         if n is None:
             n = 1 if start is None else len(start)
         whole_number(n, "n", minimum=1)
@@ -220,7 +296,7 @@ class DeepDensity(DensityLearner):
         if start is not None:
             if start.shape != shape:
                 raise ValueError(f"init: expected shape {shape}, got {start.shape}")
-            return start
+            return init if is_device_array(init) else start
         normals = _rng.normals(seed, _rng.STREAM_BASE_MODEL, 0, n * shape[1]).reshape(shape)
         states: FloatArray = (self._mean + self._deviation * normals).astype(self._dtype)
         return states
@@ -288,19 +364,73 @@ class DeepDensity(DensityLearner):
                 self._next_seed(random_state),
                 n_leapfrog=n_leapfrog,
                 dtype=self._dtype,
+                device=self.device,
                 n_jobs=self.n_jobs,
             )
+
+    # --- devices
+
+    def _working_energy(self) -> Any:
+        return self.energy_.on(self.device)
+
+    def _rows(self, X: Any, *, reset: bool = False) -> FloatArray:
+        """X checked: on the device where it is there, otherwise as scikit-learn has it."""
+        if self.device == "cpu":
+            refuse_device_array(X, "X")
+        if not is_device_array(X):
+            return super()._rows(X, reset=reset)
+        if not reset:
+            check_is_fitted(self, "energy_")
+        rows: FloatArray = as_device_array(X, "X", ndim=2)
+        n, d = rows.shape
+        if n == 0 or d == 0:
+            raise ValueError(f"X: expected at least one row and one feature, got shape {rows.shape}")
+        if reset:
+            self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = d
+        elif d != self.n_features_in_:
+            raise ValueError(
+                f"X has {d} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input"
+            )
+        return rows
+
+    def _rows_to_learn(self, X: Any, *, reset: bool = False) -> FloatArray:
+        rows = self._rows(X, reset=reset)
+        return to_host(rows) if is_device_array(rows) else rows
+
+    def _host_rows(self, X: Any, method: str) -> FloatArray:
+        """X checked, of a method that is the host's."""
+        if is_device_array(X):
+            raise TypeError(f"X: `{method}` computes on the host and takes NumPy arrays, got one on a device")
+        return self._rows(X)
+
+    def _states(self, init: Any) -> FloatArray:
+        """First states of chains, in the dtype of the parameters."""
+        if self.device == "cpu" or not is_device_array(init):
+            return float_array(init, "init", ndim=2, dtype=self._dtype)
+        states: FloatArray = as_device_array(init, "init", ndim=2, dtype=self._dtype)
+        return states
 
     def _is_rbm(self) -> bool:
         return len(self.energy_.network.activations) == 1
 
 
-def make_sampler(name: str, step_size: float | None, sigma: float, n_leapfrog: int) -> Any:
+def _minus(values: Any) -> Any:
+    """-values; by the host where the array's library has no arithmetic."""
+    if hasattr(values, "__neg__"):
+        return -values
+    return device_operand(-to_host(values), "energies")
+
+
+def make_sampler(
+    name: str, step_size: float | None, sigma: float, n_leapfrog: int, device: str = "cpu"
+) -> Any:
     """A sampler of `thalweg.inference` by its name here; its first step is by sigma, where none is given."""
     one_of(name, "sampler", SAMPLERS)
     whole_number(n_leapfrog, "n_leapfrog", minimum=1)
     # Of Langevin's steps the size is the square of a length.
     size = _FIRST_STEP[name] * (sigma if name == "hmc" else sigma**2) if step_size is None else step_size
     if name == "hmc":
-        return HamiltonianMonteCarlo(size, n_leapfrog)
-    return (MetropolisAdjustedLangevin if name == "mala" else Langevin)(size)
+        return HamiltonianMonteCarlo(size, n_leapfrog, device=device)
+    return (MetropolisAdjustedLangevin if name == "mala" else Langevin)(size, device=device)

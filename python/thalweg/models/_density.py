@@ -107,6 +107,10 @@ class UnnormalisedDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         rows: FloatArray = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), order="C")
         return rows
 
+    def _working_energy(self) -> Any:
+        """The energy as it is asked, on the device where that is done."""
+        return self.energy_
+
     def _next_seed(self, random_state: Any) -> int:
         """The seed of one call: a given one, or the next of the estimator's own sequence."""
         if random_state is not None:
@@ -122,7 +126,7 @@ class UnnormalisedDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         return tags
 
 
-def blocks(n_rows: int) -> Iterator[slice]:
+def blocks(n_rows: int, size: int = _BLOCK_ROWS) -> Iterator[slice]:
     """Slices of the rows, as many at a time as are taken at once."""
-    for first in range(0, n_rows, _BLOCK_ROWS):
-        yield slice(first, min(first + _BLOCK_ROWS, n_rows))
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))

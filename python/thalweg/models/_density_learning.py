@@ -108,7 +108,7 @@ class DensityLearner(UnnormalisedDensity):
         """
         self._check_parameters()
         with unchanged_by_errors(self):
-            rows = self._rows(X, reset=True)
+            rows = self._rows_to_learn(X, reset=True)
             self._start(rows)
             self.__dict__["_n_rows"] = len(rows)
         self._learn(rows)
@@ -135,7 +135,7 @@ class DensityLearner(UnnormalisedDensity):
         self._check_parameters()
         begun = hasattr(self, "energy_")
         with unchanged_by_errors(self):
-            rows = self._rows(X, reset=not begun)
+            rows = self._rows_to_learn(X, reset=not begun)
             if not begun:
                 self._start(rows)
             if not begun and self._n_stages() > 1:
@@ -176,7 +176,7 @@ class DensityLearner(UnnormalisedDensity):
         """
         check_is_fitted(self, "energy_")
         self._check_parameters()
-        rows = self._rows(X)
+        rows = self._rows_to_learn(X)
         if self._n_rows == 0:
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
         if len(rows) != self._n_rows:
@@ -188,6 +188,10 @@ class DensityLearner(UnnormalisedDensity):
             )
         self._learn(rows.astype(self._dtype, copy=False))
         return self
+
+    def _rows_to_learn(self, X: Any, *, reset: bool = False) -> FloatArray:
+        """X checked, on the host, where batches are assembled."""
+        return self._rows(X, reset=reset)
 
     def _check_parameters(self) -> None:
         one_of(self.optimizer, "optimizer", OPTIMIZERS)
@@ -274,8 +278,9 @@ class DensityLearner(UnnormalisedDensity):
         if self._own_of == name:
             return
         loss = self._make_loss()
-        require_abilities(loss, name, self.energy_)
-        own = loss.first_parameters(self.energy_, X[:_FIRST_ROWS])
+        energy = self._working_energy()
+        require_abilities(loss, name, energy)
+        own = loss.first_parameters(energy, X[:_FIRST_ROWS])
         averages = {n: held for n, held in self._averages.items() if not n.startswith(_OWN)}
         self.__dict__.update(_own=own, _own_of=name, _averages=averages)
 
@@ -338,7 +343,7 @@ class DensityLearner(UnnormalisedDensity):
         """One step from a batch, at this share of the learning rate; the estimator does not change."""
         draws = Draws(self._seed, 0, self._n_seen, self.n_steps_)
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
-            value, of_energy, of_own = loss.value_and_gradient(self.energy_, self._own, X, draws)
+            value, of_energy, of_own = loss.value_and_gradient(self._working_energy(), self._own, X, draws)
             gradients = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
             parameters, averages, is_finite = self._moved(gradients, self.learning_rate * share)
         if not (np.isfinite(value) and is_finite):
@@ -466,10 +471,12 @@ _VALUES = (
 def require_abilities(loss: DensityLoss, loss_name: str, energy: DensityEnergy) -> None:
     """ValueError unless the energy offers what the loss needs."""
     missing = sorted(loss.needs - energy.offers)
+    device = getattr(energy, "device", "cpu")
+    where = "here" if device == "cpu" else f"with device={device!r}"
     if missing:
         raise ValueError(
             f"loss: {loss_name} needs {', '.join(map(repr, missing))} of the energy, which "
-            f"{type(energy).__name__} does not offer here (it offers {', '.join(sorted(energy.offers))})"
+            f"{type(energy).__name__} does not offer {where} (it offers {', '.join(sorted(energy.offers))})"
         )
 
 

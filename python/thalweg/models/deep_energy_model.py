@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _rng, losses
+from .. import _check, _rng, losses
 from .._base import DensityEnergy, DensityLoss, Draws, NoiseDistribution, Parameters
 from .._check import FloatArray, one_of, real_number, whole_number
+from .._device import kernels
 from ..energies import DeepEnergy, DenseNetwork
 from ._covariances import add_to_diagonal, covariance_of, lacking
 from ._deep_density import SAMPLERS, DeepDensity, make_sampler
@@ -20,6 +21,7 @@ ACTIVATIONS = ("sigmoid", "tanh", "softplus", "relu")
 LOSSES = ("score_matching", "denoising", "sliced", "nce", "conditional_nce", "cd")
 NOISES = ("full", "diagonal")
 
+_HOST_LOSSES = ("score_matching", "denoising", "sliced")
 _SMOOTH_LOSSES = ("score_matching", "sliced")
 _DENOISING_SHARE = 0.25  # of the data's deviation, where nobody has chosen a noise
 _WARM_UP = 50  # steps of the sampler before every pass
@@ -95,6 +97,11 @@ class DeepEnergyModel(DeepDensity):
         Rows of a step; no more than there are.
     n_iter : int, default=20
         Passes over the data of `fit`, of every stage.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where energies, scores, chains and the gradients of "nce", "conditional_nce" and "cd" are computed;
+        the other losses have no kernels on a GPU and are refused. With "cuda" rows and first states may be
+        arrays on the device, and what is made of them stays there; `fit` brings its rows to the host, where
+        batches are assembled. Fitted attributes are NumPy's.
     random_state : int, RandomState or Generator, default=None
         Seed of the first weights, of the order of the rows and of all draws. The same seed gives the same
         bits.
@@ -179,6 +186,7 @@ class DeepEnergyModel(DeepDensity):
         schedule: str = "constant",
         batch_size: int = 100,
         n_iter: int = 20,
+        device: str = "cpu",
         random_state: Any = None,
         n_jobs: int | None = None,
         callback: Callable[[dict[str, Any]], Any] | None = None,
@@ -207,6 +215,7 @@ class DeepEnergyModel(DeepDensity):
         self.schedule = schedule
         self.batch_size = batch_size
         self.n_iter = n_iter
+        self.device = device
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.callback = callback
@@ -226,6 +235,7 @@ class DeepEnergyModel(DeepDensity):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        kernels(_check.device(self.device))
         whole_number(self.n_components, "n_components", minimum=1)
         _sizes(self.hidden_layer_sizes)
         one_of(self.activation, "activation", ACTIVATIONS)
@@ -252,6 +262,11 @@ class DeepEnergyModel(DeepDensity):
         elif not hasattr(self.loss, "value_and_gradient"):
             raise TypeError(
                 f"loss: expected one of {', '.join(LOSSES)} or a loss of densities, got {self.loss!r}"
+            )
+        if self.device != "cpu" and self.loss in _HOST_LOSSES:
+            raise ValueError(
+                f"device: loss={self.loss!r} has no kernels with device={self.device!r}; take 'nce', "
+                "'conditional_nce' or 'cd', or device='cpu'"
             )
         if self.activation == "relu" and _sizes(self.hidden_layer_sizes) and self.loss in _SMOOTH_LOSSES:
             raise ValueError(
@@ -385,7 +400,7 @@ class DeepEnergyModel(DeepDensity):
 
     def _sampler(self) -> Any:
         step_size = self._adapted_step if self.sampler_step is None else float(self.sampler_step)
-        return make_sampler(self.sampler, step_size, self.sigma_, self.n_leapfrog)
+        return make_sampler(self.sampler, step_size, self.sigma_, self.n_leapfrog, self.device)
 
     def _state_of_pass(self, X: FloatArray, number: int) -> dict[str, Any]:
         """The sampler's step size, adapted on the first rows of the pass."""
