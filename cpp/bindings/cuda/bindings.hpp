@@ -11,6 +11,7 @@ namespace thalweg::cuda::bindings {
 void share(pybind11::module_& m, std::initializer_list<const char*> names);
 
 void bind_elementwise(pybind11::module_& m);
+void bind_probes(pybind11::module_& m);
 void bind_rng(pybind11::module_& m);
 
 }  // namespace thalweg::cuda::bindings
