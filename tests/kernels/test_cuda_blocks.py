@@ -85,6 +85,41 @@ def test_matrix_products_are_of_row_major_matrices(transpose_a, transpose_b, rng
     np.testing.assert_allclose(c, exact(left) @ exact(right), atol=2e-2 if dtype == np.float32 else 1e-12)
 
 
+# --- what is decided on the host, where no device is needed
+
+
+@pytest.mark.parametrize("item_bytes", [4, 8])
+def test_elementwise_plans_cover_every_element_once(item_bytes, cuda_module):
+    pack = 16 // item_bytes
+    for past in range(-1, pack):
+        for n in (0, 1, 3, 255, 257, 4095, 4096, 4099, 10_000, 2**40 + 1):
+            head, tiles, tile, tail, blocks = cuda_module.probes.elementwise_plan(n, item_bytes, past)
+            assert tile == 256 * 4 * pack
+            assert head + tiles * tile + tail == n
+            assert min(head, tiles, tail) >= 0
+            if tiles:
+                assert past >= 0
+                assert (past + head) % pack == 0  # whole packs begin on their boundary
+                assert head < pack
+                assert tail < tile
+                assert blocks == tiles
+            else:
+                assert 256 * (blocks - 1) < n <= 256 * blocks
+            assert tiles > 0 or past < 0 or n < tile + pack
+
+
+def test_the_module_knows_without_a_device_whether_there_is_one(cuda_module):
+    fault = cuda_module.device_fault()
+    assert isinstance(fault, str)
+    if cuda_module.is_emulated:
+        assert fault == ""
+    if fault:
+        with pytest.raises(RuntimeError, match=r"^CUDA: .* \(cudaError\w+ at cpp/cuda/\w+\.cpp:\d+\)$"):
+            cuda_module.device_properties()
+        with pytest.raises(RuntimeError, match=r"^CUDA: "):
+            cuda_module.empty((3,), np.float32)
+
+
 # --- the emulation finds what a device would leave undefined
 
 

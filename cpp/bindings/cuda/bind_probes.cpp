@@ -3,6 +3,7 @@
 #include "bindings/cuda/array.hpp"
 #include "bindings/cuda/bindings.hpp"
 #include "cuda/blas.hpp"
+#include "cuda/elementwise_plan.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/probes.hpp"
 
@@ -90,6 +91,13 @@ void bind_probes(py::module_& m) {
   probes.def("async_tiles", &async, py::arg("x").noconvert(), py::arg("out").noconvert());
   probes.def("graph", &graph, py::arg("x").noconvert(), py::arg("times"));
   probes.def("tiles", &ceil_div, py::arg("n"), py::arg("size"));
+  probes.def(
+      "elementwise_plan",
+      [](Index n, Index item_bytes, Index past) {
+        const auto plan = plan_elementwise(n, item_bytes, past);
+        return py::make_tuple(plan.head, plan.tiles, plan.tile, plan.tail(n), plan.blocks(n));
+      },
+      py::arg("n"), py::arg("item_bytes"), py::arg("past"));
 }
 
 }  // namespace thalweg::cuda::bindings
