@@ -50,6 +50,15 @@ def cuda():
 
 
 @pytest.fixture
+def cuda_module():
+    """The module of the CUDA backend for what it does without a device."""
+    try:
+        return _native.load_cuda()
+    except RuntimeError as error:
+        pytest.skip(f"backend cuda: {error}")
+
+
+@pytest.fixture
 def kernels(backend):
     """The compiled module of the backend."""
     return _native.kernels(backend)

@@ -6,7 +6,6 @@
 // way before it computes, and nothing is kept in the caches that is not used again.
 #include "kernels/elementwise.hpp"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -14,6 +13,7 @@
 #include "core/error.hpp"
 #include "core/scalar.hpp"
 #include "core/walk.hpp"
+#include "cuda/elementwise_plan.hpp"
 #include "cuda/launch.hpp"
 
 namespace thalweg::cuda {
@@ -98,7 +98,7 @@ enum class Weight { none, one, each };
 
 template <class T>
 struct alignas(16) Pack {
-  static constexpr int size = 16 / sizeof(T);
+  static constexpr int size = pack_bytes / sizeof(T);
   T element[size];
 };
 
@@ -117,12 +117,7 @@ __device__ void store(T* to, const Pack<T>& pack) {
   __stcs(reinterpret_cast<float4*>(to), bits);
 }
 
-constexpr unsigned block_size = 256;
-constexpr int packs_under_way = 4;
-
-// Elements that a block does at a time.
-template <class T>
-constexpr Index tile_size = Index{block_size} * packs_under_way * Pack<T>::size;
+constexpr auto block_size = static_cast<unsigned>(elementwise_block);
 
 // The tile from `first` on. `x`, `alpha` (where it is an array) and `out` are aligned to 16 bytes there.
 template <class T, Weight weight, class F>
@@ -132,35 +127,32 @@ __device__ void whole_tile(const F& f, const T* x, const T* alpha, T fixed, T* o
   Pack<T> in[packs_under_way];
   Pack<T> weights[packs_under_way];
 #pragma unroll
-  for (int p = 0; p < packs_under_way; ++p) {
-    in[p] = load(x + mine + p * Index{block_size} * size);
-    if constexpr (weight == Weight::each) weights[p] = load(alpha + mine + p * Index{block_size} * size);
+  for (Index p = 0; p < packs_under_way; ++p) {
+    in[p] = load(x + mine + p * elementwise_block * size);
+    if constexpr (weight == Weight::each) weights[p] = load(alpha + mine + p * elementwise_block * size);
   }
 #pragma unroll
-  for (int p = 0; p < packs_under_way; ++p) {
+  for (Index p = 0; p < packs_under_way; ++p) {
 #pragma unroll
     for (int i = 0; i < size; ++i) {
       if constexpr (weight == Weight::each) fixed = weights[p].element[i];
       in[p].element[i] = f(in[p].element[i], fixed);
     }
-    store(out + mine + p * Index{block_size} * size, in[p]);
+    store(out + mine + p * elementwise_block * size, in[p]);
   }
 }
 
-// out[i] = f(x[i], alpha[i]) for i below n; from `head` (below a pack's size) on memory is aligned. Where
-// `is_aligned` is not so anywhere, elements go one by one.
+// out[i] = f(x[i], alpha[i]) for i below n.
 template <class T, Weight weight, class F>
 __global__ void __launch_bounds__(block_size)
-    contiguous_kernel(F f, const T* x, const T* alpha, T* out, Index n, Index head, bool is_aligned) {
+    contiguous_kernel(F f, const T* x, const T* alpha, T* out, Index n, ElementwisePlan plan) {
   const T fixed = weight == Weight::one ? *alpha : T(0);
   const auto one = [&](Index i) { out[i] = f(x[i], weight == Weight::each ? alpha[i] : fixed); };
-  const Index n_tiles = is_aligned ? (n - head) / tile_size<T> : 0;
-  for (Index tile = blockIdx.x; tile < n_tiles; tile += gridDim.x)
-    whole_tile<T, weight>(f, x, alpha, fixed, out, head + tile * tile_size<T>);
-  const Index tail = n_tiles == 0 ? 0 : head + n_tiles * tile_size<T>;
+  for (Index tile = blockIdx.x; tile < plan.tiles; tile += gridDim.x)
+    whole_tile<T, weight>(f, x, alpha, fixed, out, plan.head + tile * plan.tile);
   const Index mine = Index{blockIdx.x} * block_size + threadIdx.x;
-  if (n_tiles > 0 && mine < head) one(mine);
-  for (Index i = tail + mine; i < n; i += Index{gridDim.x} * block_size) one(i);
+  if (mine < plan.head) one(mine);
+  for (Index i = n - plan.tail(n) + mine; i < n; i += Index{gridDim.x} * block_size) one(i);
 }
 
 // --- strided arrays
@@ -201,21 +193,20 @@ __global__ void __launch_bounds__(block_size)
 
 // --- launchers
 
+// Elements behind an aligned address.
 template <class T>
 Index misalignment(const T* p) {
-  return static_cast<Index>(reinterpret_cast<std::uintptr_t>(p) % sizeof(Pack<T>) / sizeof(T));
+  return static_cast<Index>(reinterpret_cast<std::uintptr_t>(p) % pack_bytes / sizeof(T));
 }
 
 template <class T, Weight weight, class F>
 void run_contiguous(const F& f, const T* x, const T* alpha, T* out, Index n, Stream& stream) {
   const Index past = misalignment(out);
-  const bool is_aligned = past == misalignment(x) && (weight != Weight::each || past == misalignment(alpha));
-  const Index head = std::min(n, past == 0 ? 0 : Pack<T>::size - past);
+  const bool is_common = past == misalignment(x) && (weight != Weight::each || past == misalignment(alpha));
+  const auto plan = plan_elementwise(n, sizeof(T), is_common ? past : -1);
   const auto kernel = contiguous_kernel<T, weight, F>;
-  const Index tiles =
-      is_aligned && n - head >= tile_size<T> ? (n - head) / tile_size<T> : ceil_div(n, block_size);
-  launch(kernel, grid_for(kernel, tiles, block_size, 0, 4), block_size, 0, stream, f, x, alpha, out, n, head,
-         is_aligned);
+  launch(kernel, grid_for(kernel, plan.blocks(n), block_size, 0, 4), block_size, 0, stream, f, x, alpha, out,
+         n, plan);
 }
 
 template <class T, Weight weight, class F>

@@ -47,8 +47,8 @@ namespace cuda {
 
 class Stream;
 
-// The same on a device, within 8 units in the last place for 0 < q < 1 in single precision; in double
-// precision, wider than which a device has nothing, the error grows like 1 / (1 - q) as q nears 1.
+// The same on a device, with a unit or two more: softplus, sigmoid, log_sigmoid 4, derivatives 6. For 0 < q <
+// 1 in double precision, wider than which a device has nothing, 8 becomes 8 / (1 - q).
 template <class T>
 void apply_smooth(Smooth f, Index ndim, const Index* shape, StridedView<const T> x, StridedView<T> out,
                   Stream& stream);

@@ -20,6 +20,8 @@ __all__ = [
     "is_device_array",
     "is_finite_there",
     "kernels",
+    "non_negative",
+    "output",
     "refuse_not_finite",
     "to_host",
 ]
@@ -69,6 +71,37 @@ def is_finite_there(array: Any) -> bool:
     return not (has_nan or has_infinity)
 
 
+def non_negative(value: Any, name: str, dtype: Any) -> Any:
+    """The array on a device `value` in this dtype, all of whose elements are finite and >= 0."""
+    array = device_operand(value, name, dtype=dtype)
+    has_nan, has_infinity, has_negative = _native.cuda().find_faults(array)
+    if has_nan or has_infinity or has_negative:
+        kind = "NaN" if has_nan else "infinity" if has_infinity else "a negative number"
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {kind}")
+    return array
+
+
+def output(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """`out`, or where it is None a new array, on the device for a result of this shape and dtype."""
+    cuda = _native.cuda()
+    if out is None:
+        return cuda.empty(shape, dtype)
+    if not is_device_array(out):
+        raise TypeError(
+            f"out: expected an array on the device, as the first argument is, got {type(out).__name__}"
+        )
+    is_own = isinstance(out, cuda.DeviceArray)
+    array = out if is_own else cuda.from_dlpack(out, "out")
+    if not is_own and not array.is_foreign:  # gathered into memory of our own
+        raise ValueError("out: expected an array in C order, got one with other strides")
+    if tuple(array.shape) != shape or array.dtype != dtype:
+        raise ValueError(
+            f"out: expected an array of shape {shape} and dtype {dtype}, "
+            f"got shape {tuple(array.shape)} and dtype {array.dtype}"
+        )
+    return array
+
+
 def empty(shape: tuple[int, ...], dtype: Any, *, like: Any) -> Any:
     """An uninitialised array, on the device where `like` is there."""
     if is_device_array(like):
@@ -83,8 +116,9 @@ _LIBRARIES = ("torch", "cupy")
 def give_back(result: Any, like: Any) -> Any:
     """`result`, an array on the device, as an array of the library of `like`.
 
-    That is NumPy's where `like` is on the host. PyTorch's and CuPy's arrays share its memory, and so does any other that speaks DLPack by `from_dlpack` of
-    its own array namespace; where there is none, the result stays the array that it is.
+    That is NumPy's where `like` is on the host. PyTorch's and CuPy's arrays share its memory, and so does any
+    other that speaks DLPack, by `from_dlpack` of its own array namespace; without one the result stays the
+    array that it is.
     """
     if isinstance(result, np.ndarray):
         return result

@@ -50,13 +50,13 @@ def _choose_level() -> str:
 cpu: ModuleType = importlib.import_module(f"thalweg._cpu_{_choose_level()}")
 
 
-def cuda() -> ModuleType:
-    """The module of the CUDA backend, loaded on first use.
+def load_cuda() -> ModuleType:
+    """The module of the CUDA backend, which needs no device to be loaded.
 
-    Raises RuntimeError, naming what is missing, where it was not built, cannot be loaded or finds no device.
+    Raises RuntimeError where it was not built or cannot be loaded.
     """
     try:
-        module = importlib.import_module("thalweg._cuda")
+        return importlib.import_module("thalweg._cuda")
     except ModuleNotFoundError as error:
         raise RuntimeError(
             "device='cuda': this installation was built without CUDA: "
@@ -64,6 +64,11 @@ def cuda() -> ModuleType:
         ) from error
     except ImportError as error:
         raise RuntimeError(f"device='cuda': the CUDA backend cannot be loaded: {error}") from error
+
+
+def cuda() -> ModuleType:
+    """The module of the CUDA backend; RuntimeError, naming what is missing, where there is no device."""
+    module = load_cuda()
     fault = module.device_fault()
     if fault:
         raise RuntimeError(f"device='cuda': {fault}")

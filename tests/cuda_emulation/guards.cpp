@@ -69,7 +69,13 @@ bool is_device_memory(const void* p) {
 void check_guards(const char* by) {
   const std::lock_guard hold(lock);
   bool is_whole = !was_overrun;
-  for (const auto& [p, size] : allocations) is_whole = is_whole && has_whole_guards(p, size);
+  for (const auto& [p, size] : allocations) {
+    if (has_whole_guards(p, size)) continue;
+    is_whole = false;
+    auto* const start = const_cast<unsigned char*>(p);
+    std::memset(start - guard_bytes, poison, guard_bytes);  // what is reported is not met again
+    std::memset(start + size, poison, guard_bytes);
+  }
   was_overrun = false;
   if (!is_whole) throw std::runtime_error(std::string(by) + " wrote beyond its device memory");
 }

@@ -122,11 +122,20 @@ def test_large_arguments_neither_overflow_nor_cancel(dtype: Any, kernels: Any) -
 def test_a_row_does_not_depend_on_its_neighbours(dtype: Any, kernels: Any) -> None:
     density = random_density((33, 20), 40, "sigmoid", dtype)
     X = random_rows(300, 33, dtype)
+    # cuBLAS sums in another order for other numbers of rows.
+    is_exact = getattr(kernels, "is_emulated", True)
+
+    def assert_same(found: Any, expected: Any) -> None:
+        if is_exact:
+            assert_array_equal(found, expected)
+        else:
+            assert_near(found, expected, dtype, 10)
+
     moved = move(kernels, density, X)[0]
     for rows in (slice(0, 1), slice(7, 50), slice(250, 300)):
-        assert_array_equal(energy_of(kernels, density, X[rows]), energy_of(kernels, density, X)[rows])
-        assert_array_equal(score_of(kernels, density, X[rows]), score_of(kernels, density, X)[rows])
-        assert_array_equal(move(kernels, density, X[rows], first_row=FIRST_ROW + rows.start)[0], moved[rows])
+        assert_same(energy_of(kernels, density, X[rows]), energy_of(kernels, density, X)[rows])
+        assert_same(score_of(kernels, density, X[rows]), score_of(kernels, density, X)[rows])
+        assert_same(move(kernels, density, X[rows], first_row=FIRST_ROW + rows.start)[0], moved[rows])
 
 
 def test_same_bits_for_any_number_of_threads(dtype: Any, kernels: Any) -> None:

@@ -50,6 +50,12 @@ class Moment {
 }  // namespace
 }  // namespace thalweg::cuda::bindings
 
+#ifdef THALWEG_CUDA_EMULATION
+namespace thalweg::cuda {
+void bind_faulty_kernels(py::module_& m);  // of the emulation's tests
+}
+#endif
+
 PYBIND11_MODULE(_cuda, m) {
   namespace bindings = thalweg::cuda::bindings;
   m.doc() = "CUDA kernels of thalweg; use them through the thalweg package.";
@@ -66,5 +72,9 @@ PYBIND11_MODULE(_cuda, m) {
   bindings::bind_device_array(m);
   bindings::bind_elementwise(m);
   bindings::bind_langevin(m);
+  bindings::bind_probes(m);
   bindings::bind_rng(m);
+#ifdef THALWEG_CUDA_EMULATION
+  thalweg::cuda::bind_faulty_kernels(m);
+#endif
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sklearn
 
-from .. import __version__
+from .. import __version__, _device
 from .._native import available_levels, cpu
 from ..persistence import write_bytes
 from ..plots import filter_mosaic
@@ -161,12 +161,28 @@ def info(args: argparse.Namespace) -> int:
             "threads": f"{cpu.thread_count(0)}",
             "OpenMP": "yes" if cpu.openmp else "no: one thread",
             "compiler": str(cpu.compiler),
-            "CUDA": "no: this build has no CUDA backend",
+            "CUDA": _cuda_state(),
             "NumPy": np.__version__,
             "scikit-learn": sklearn.__version__,
         }
     )
     return 0
+
+
+def _cuda_state() -> str:
+    """What there is of the CUDA backend, and how to turn it on."""
+    try:
+        cuda = _device.kernels("cuda")
+    except RuntimeError as error:
+        reason = str(error).removeprefix("device='cuda': ")
+        return f"no: {reason}"
+    if cuda.is_emulated:
+        return "emulated on the host, for tests"
+    found = cuda.device_properties()
+    capability = ".".join(map(str, found["compute_capability"]))
+    return (
+        f"{found['name']}, compute capability {capability}, {found['memory'] / 2**30:.0f} GiB; device='cuda'"
+    )
 
 
 def _print_table(lines: dict[str, str]) -> None:

@@ -187,9 +187,7 @@ def _steps_of(
     return moved, rise
 
 
-def _base_samples(
-    base: NormalBase, n: int, seed: int, stream: int, dtype: Any, device: str
-) -> FloatArray:
+def _base_samples(base: NormalBase, n: int, seed: int, stream: int, dtype: Any, device: str) -> FloatArray:
     normals = _rng.normal_rows(seed, stream, 0, (n, len(base.mean)), dtype)
     samples: FloatArray = np.asarray(base.mean + base.sigma * normals, dtype)
     return samples if device == "cpu" else device_operand(samples, "samples")

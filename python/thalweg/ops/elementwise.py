@@ -4,6 +4,11 @@ All take real arrays of any shape and strides, and numbers. float32 in gives flo
 kind float64; the first argument decides. A number, or an array without axes, gives a NumPy scalar. `out` may
 be the first argument itself. Large arrays are worked on by several threads, and the bits do not depend on how
 many.
+
+With device="cuda" they are computed on the GPU. Arrays of NumPy travel there and back; an array in the memory
+of the GPU (PyTorch's, CuPy's, or another library's that speaks DLPack) is read where it is, and the result is
+an array of the same library. `out` lies on the side of the first argument, on the GPU in C order. Errors
+there are a unit or two in the last place larger than those that are stated for the CPU.
 """
 
 from __future__ import annotations
@@ -13,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thalweg import _check
-from thalweg._check import FloatArray
+from thalweg import _check, _device
+from thalweg._check import FloatArray, is_device_array
 from thalweg._native import cpu as _cpu
 
 __all__ = [
@@ -31,34 +36,60 @@ __all__ = [
 ]
 
 
-def _smooth(f: Any, u: ArrayLike, out: FloatArray | None, n_jobs: int | None) -> Any:
-    x = _check.real_operand(u, "u")
+def _operand(x: Any, name: str, device: str, dtype: Any = None) -> Any:
+    """`x` for kernels of this device: what is there stays there, what is not travels with the call."""
+    if device == "cuda" and is_device_array(x):
+        return _device.device_operand(x, name, dtype=dtype)
+    return _check.real_operand(x, name, dtype=dtype)
+
+
+def _weight(alpha: Any, device: str, dtype: Any) -> Any:
+    if device == "cuda" and is_device_array(alpha):
+        return _device.non_negative(alpha, "alpha", dtype)
+    return _check.non_negative(alpha, "alpha", dtype)
+
+
+def _smooth(f: Any, u: Any, out: Any, n_jobs: int | None, device: str) -> Any:
+    kernels = _device.kernels(_check.device(device))
+    threads = _check.thread_number(n_jobs)
+    x = _operand(u, "u", device)
+    if not isinstance(x, np.ndarray):
+        target = _device.output(out, x.shape, x.dtype)
+        kernels.apply_smooth(f, x, target, threads)
+        return _device.give_back(target, u) if out is None else out
     if out is None:
         made = np.empty_like(x)
-        _cpu.apply_smooth(f, x, made, _check.thread_number(n_jobs))
+        kernels.apply_smooth(f, x, made, threads)
         return made if made.ndim else made[()]
     _check.output(out, x.shape, x.dtype)
-    _cpu.apply_smooth(f, _check.apart(x, out), out, _check.thread_number(n_jobs))
+    kernels.apply_smooth(f, _check.apart(x, out), out, threads)
     return out
 
 
-def _prox(
-    f: Any, q: float, z: ArrayLike, alpha: ArrayLike, out: FloatArray | None, n_jobs: int | None
-) -> Any:
-    x = _check.real_operand(z, "z")
-    weight = _check.non_negative(alpha, "alpha", x.dtype)
+def _prox(f: Any, q: float, z: Any, alpha: Any, out: Any, n_jobs: int | None, device: str) -> Any:
+    kernels = _device.kernels(_check.device(device))
+    threads = _check.thread_number(n_jobs)
+    x = _operand(z, "z", device)
+    weight = _weight(alpha, device, x.dtype)
     shape = x.shape if weight.ndim == 0 else _check.common_shape(x, "z", weight, "alpha")
+    if not isinstance(x, np.ndarray):
+        target = _device.output(out, shape, x.dtype)
+        kernels.apply_prox(f, q, x, weight, target, threads)
+        return _device.give_back(target, z) if out is None else out
     if out is None:
         made = np.empty_like(x) if shape == x.shape else np.empty(shape, x.dtype)
-        _cpu.apply_prox(f, q, x, weight, made, _check.thread_number(n_jobs))
+        kernels.apply_prox(f, q, x, weight, made, threads)
         return made if made.ndim else made[()]
     _check.output(out, shape, x.dtype)
-    x, weight = _check.apart(x, out), _check.apart(weight, out)
-    _cpu.apply_prox(f, q, x, weight, out, _check.thread_number(n_jobs))
+    x = _check.apart(x, out)
+    weight = _check.apart(weight, out) if isinstance(weight, np.ndarray) else weight
+    kernels.apply_prox(f, q, x, weight, out, threads)
     return out
 
 
-def softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def softplus(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """log(1 + e^u), without overflow or cancellation.
 
     S(u) = log(1 + e^u) for u <= 0 and u + log(1 + e^-u) for u > 0, within 2 units in the last place over the
@@ -70,7 +101,9 @@ def softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None 
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -80,9 +113,13 @@ def softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None 
     Raises
     ------
     TypeError
-        `u` is a sparse matrix, or `out` is no array.
+        `u` is a sparse matrix, or `out` is no array; an array is in the memory of the GPU, and device="cpu".
     ValueError
-        `u` is complex or not numeric; `out` has another shape or dtype, or is read-only.
+        `u` is complex or not numeric; `out` has another shape or dtype, or is read-only; `device` is neither.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     Examples
     --------
@@ -91,10 +128,12 @@ def softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None 
     >>> ops.softplus(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.6931471805599453, 1000.0]
     """
-    return _smooth(_cpu.Smooth.softplus, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.softplus, u, out, n_jobs, device)
 
 
-def sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def sigmoid(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """1 / (1 + e^-u), for u <= 0 as e^u / (1 + e^u).
 
     Within 2 units in the last place over the whole line, subnormal results included; NaN gives NaN.
@@ -105,7 +144,9 @@ def sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None =
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -114,7 +155,7 @@ def sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None =
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `softplus`.
 
     Examples
@@ -123,10 +164,12 @@ def sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None =
     >>> ops.sigmoid([-40, 0, 40])
     array([4.24835426e-18, 5.00000000e-01, 1.00000000e+00])
     """
-    return _smooth(_cpu.Smooth.sigmoid, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.sigmoid, u, out, n_jobs, device)
 
 
-def log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def log_sigmoid(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """log(1 / (1 + e^-u)) = -softplus(-u).
 
     Within 2 units in the last place over the whole line, subnormal results included; NaN gives NaN.
@@ -137,7 +180,9 @@ def log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | No
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -146,7 +191,7 @@ def log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | No
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `softplus`.
 
     Examples
@@ -155,10 +200,12 @@ def log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | No
     >>> ops.log_sigmoid([-1000, 0]).tolist()
     [-1000.0, -0.6931471805599453]
     """
-    return _smooth(_cpu.Smooth.log_sigmoid, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.log_sigmoid, u, out, n_jobs, device)
 
 
-def d_softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def d_softplus(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """The derivative of `softplus`, which is `sigmoid`.
 
     Parameters
@@ -167,7 +214,9 @@ def d_softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | Non
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -176,7 +225,7 @@ def d_softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | Non
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `softplus`.
 
     Examples
@@ -185,10 +234,12 @@ def d_softplus(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | Non
     >>> float(ops.d_softplus(0.0))
     0.5
     """
-    return _smooth(_cpu.Smooth.sigmoid, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.sigmoid, u, out, n_jobs, device)
 
 
-def d_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def d_sigmoid(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """The derivative of `sigmoid`, sigmoid(u) sigmoid(-u) = e^-|u| / (1 + e^-|u|)^2.
 
     Within 4 units in the last place over the whole line, subnormal results included; NaN gives NaN.
@@ -199,7 +250,9 @@ def d_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -208,7 +261,7 @@ def d_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `softplus`.
 
     Examples
@@ -217,10 +270,12 @@ def d_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None
     >>> ops.d_sigmoid([-40, 0, 40])
     array([4.24835426e-18, 2.50000000e-01, 4.24835426e-18])
     """
-    return _smooth(_cpu.Smooth.d_sigmoid, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.d_sigmoid, u, out, n_jobs, device)
 
 
-def d_log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None) -> Any:
+def d_log_sigmoid(
+    u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None, device: str = "cpu"
+) -> Any:
     """The derivative of `log_sigmoid`, sigmoid(-u).
 
     Parameters
@@ -229,7 +284,9 @@ def d_log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | 
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -238,7 +295,7 @@ def d_log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | 
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `softplus`.
 
     Examples
@@ -247,11 +304,16 @@ def d_log_sigmoid(u: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | 
     >>> ops.d_log_sigmoid([-40, 0, 40])
     array([1.00000000e+00, 5.00000000e-01, 4.24835426e-18])
     """
-    return _smooth(_cpu.Smooth.d_log_sigmoid, u, out, n_jobs)
+    return _smooth(_cpu.Smooth.d_log_sigmoid, u, out, n_jobs, device)
 
 
 def shrink(
-    z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None
+    z: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    out: FloatArray | None = None,
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> Any:
     """Soft threshold, sign(z) max(abs(z) - alpha, 0): the proximal map of alpha abs(x).
 
@@ -265,7 +327,9 @@ def shrink(
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -276,10 +340,13 @@ def shrink(
     Raises
     ------
     TypeError
-        `z` or `alpha` is a sparse matrix, or `out` is no array.
+        `z` or `alpha` is a sparse matrix, or `out` is no array; an array is in the memory of the GPU, and
+        device="cpu".
     ValueError
         `z` or `alpha` is complex or not numeric; an alpha is negative or not finite; the shapes do not
-        broadcast; `out` has another shape or dtype, or is read-only.
+        broadcast; `out` has another shape or dtype, or is read-only; `device` is neither.
+    RuntimeError, MemoryError
+        As `softplus`.
 
     Examples
     --------
@@ -287,11 +354,16 @@ def shrink(
     >>> ops.shrink([-3.0, 0.5, 2.0], 1)
     array([-2.,  0.,  1.])
     """
-    return _prox(_cpu.Prox.shrink, 1.0, z, alpha, out, n_jobs)
+    return _prox(_cpu.Prox.shrink, 1.0, z, alpha, out, n_jobs, device)
 
 
 def shrink_nonneg(
-    z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None
+    z: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    out: FloatArray | None = None,
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> Any:
     """max(z - alpha, 0): the proximal map of alpha x over x >= 0.
 
@@ -303,7 +375,9 @@ def shrink_nonneg(
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -313,7 +387,7 @@ def shrink_nonneg(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `shrink`.
 
     Examples
@@ -322,11 +396,16 @@ def shrink_nonneg(
     >>> ops.shrink_nonneg([-3.0, 0.5, 2.0], [0.0, 0.25, 1.0])
     array([0.  , 0.25, 1.  ])
     """
-    return _prox(_cpu.Prox.shrink_nonneg, 1.0, z, alpha, out, n_jobs)
+    return _prox(_cpu.Prox.shrink_nonneg, 1.0, z, alpha, out, n_jobs, device)
 
 
 def hard_shrink(
-    z: ArrayLike, alpha: ArrayLike, *, out: FloatArray | None = None, n_jobs: int | None = None
+    z: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    out: FloatArray | None = None,
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> Any:
     """Hard threshold: z where abs(z) > sqrt(2 alpha), otherwise 0; the proximal map of alpha ||x||_0.
 
@@ -341,7 +420,9 @@ def hard_shrink(
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -351,7 +432,7 @@ def hard_shrink(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError, MemoryError
         As `shrink`.
 
     Examples
@@ -360,11 +441,17 @@ def hard_shrink(
     >>> ops.hard_shrink([-3.0, 1.5, 2.5], 2)
     array([-3. ,  0. ,  2.5])
     """
-    return _prox(_cpu.Prox.lq, 0.0, z, alpha, out, n_jobs)
+    return _prox(_cpu.Prox.lq, 0.0, z, alpha, out, n_jobs, device)
 
 
 def prox_lq(
-    z: ArrayLike, alpha: ArrayLike, q: float, *, out: FloatArray | None = None, n_jobs: int | None = None
+    z: ArrayLike,
+    alpha: ArrayLike,
+    q: float,
+    *,
+    out: FloatArray | None = None,
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> Any:
     """argmin_x 1/2 (x - z)^2 + alpha abs(x)^q for 0 <= q <= 1.
 
@@ -384,7 +471,9 @@ def prox_lq(
     out : ndarray, optional
         Where to write the result, of its shape and dtype; any strides.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
@@ -398,6 +487,8 @@ def prox_lq(
         As `shrink`, or `q` is no real number.
     ValueError
         As `shrink`, or `q` is outside [0, 1].
+    RuntimeError, MemoryError
+        As `softplus`.
 
     References
     ----------
@@ -416,4 +507,4 @@ def prox_lq(
     power = _check.real_number(q, "q", minimum=0)
     if power > 1:
         raise ValueError(f"q: expected a number in [0, 1], got {power:g}")
-    return _prox(_cpu.Prox.lq, power, z, alpha, out, n_jobs)
+    return _prox(_cpu.Prox.lq, power, z, alpha, out, n_jobs, device)
