@@ -14,8 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from deep_densities import assert_near, empty_gradient, flat, random_density, random_rows
 from reference import langevin as reference
-from thalweg import _native, _rng
-from thalweg._native import cpu
+from thalweg import _rng
 
 # Features and units around whole vectors and panels, and the number of units on top.
 SHAPES = [

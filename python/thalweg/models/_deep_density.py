@@ -159,7 +159,7 @@ class DeepDensity(DensityLearner):
         n_leapfrog: int = 10,
         warm_up: int = 100,
         random_state: Any = None,
-    ) -> FloatArray:
+    ) -> Any:
         """States of independent chains.
 
         Parameters

@@ -273,7 +273,7 @@ class DensityLearner(UnnormalisedDensity):
         }
 
     def _adopt_loss(self, X: FloatArray) -> None:
-        """What the loss learns beside the energy's parameters, where it is not the loss of the steps before."""
+        """What the loss learns beside the energy, where it is not the loss of the steps before."""
         name = self._loss_name()
         if self._own_of == name:
             return
