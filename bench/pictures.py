@@ -3,8 +3,9 @@
 256 atoms of whitened 12x12 patches from the Kodak photographs (localised, oriented edges), and 256 atoms of
 MNIST's digits, codes and atoms non-negative (strokes). Of whole photographs without their low frequencies: 1,
 2, 4, 8, 16 and 64 convolutional filters of 9x9, and 64 in colour; the decoders and encoders of convolutional
-sparse auto-encoders with 1, 2, 4, 8 and 16. The data are looked for in the folder that
-THALWEG_DATA names, else in ../shared/data.
+sparse auto-encoders with 1, 2, 4, 8 and 16. Of `thalweg learn deep-energy` on 18 photographs: what the
+hidden units look for and what they stand for, in pixels, and the modes. The data are looked for in the folder
+that THALWEG_DATA names, else in ../shared/data.
 
     python bench/pictures.py --out bench/results
 """
@@ -13,16 +14,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from thalweg import (
     ConvolutionalDictionaryLearning,
     ConvolutionalSparseAutoencoder,
     MiniBatchDictionaryLearning,
 )
+from thalweg.cli import main as command_line
 from thalweg.datasets import load_images, load_mnist
 from thalweg.plots import filter_mosaic
 from thalweg.preprocessing import Whitening, extract_patches, split_frequencies
@@ -30,6 +33,7 @@ from thalweg.preprocessing import Whitening, extract_patches, split_frequencies
 N_COMPONENTS = 256
 FILTER_COUNTS = (1, 2, 4, 8, 16, 64)
 STRIP_HEIGHT = 240
+DEEP_SIDE, GAP = 466, 12
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -135,12 +139,34 @@ def draw_autoencoder_filters(data: Path, out: Path) -> None:
     save(np.concatenate(rows), 1, out)
 
 
+def draw_deep_energy(data: Path, out: Path) -> None:
+    """Analysis filters, synthesis filters, modes; each gray scale about mid-gray."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        photographs = [str(data / "natural" / f"kodim{i:02d}.png") for i in range(1, 25) if i % 4]
+        modes = str(run / "modes")
+        for line in (
+            ["learn", "deep-energy", *photographs, "--patch", "28", "--whiten", "--out", folder],
+            ["modes", folder, "--out", modes],
+        ):
+            if command_line(line):
+                raise RuntimeError(f"thalweg {' '.join(line)}: failed")
+        files = [run / f"filters-{name}.png" for name in ("analysis", "synthesis")]
+        parts = [Image.open(file).convert("L") for file in (*files, run / "modes" / "modes.png")]
+    strip = Image.new("L", (3 * DEEP_SIDE + 2 * GAP, DEEP_SIDE), 255)
+    for i, part in enumerate(parts):
+        drawn = ImageOps.contain(part, (DEEP_SIDE, DEEP_SIDE), Image.Resampling.BOX)
+        strip.paste(drawn, (i * (DEEP_SIDE + GAP), 0))
+    save(np.asarray(strip) / 255, 1, out)
+
+
 PICTURES = {
     "atoms-natural": draw_natural_atoms,
     "atoms-mnist": draw_digit_atoms,
     "filters-natural": draw_convolutional_filters,
     "filters-color": draw_color_filters,
     "filters-autoencoder": draw_autoencoder_filters,
+    "deep-energy": draw_deep_energy,
 }
 
 

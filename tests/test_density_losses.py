@@ -269,7 +269,7 @@ def test_noise_of_no_density_says_where() -> None:
     X = np.zeros((5, D))
     X[[2, 4]] = 3.0
     loss = DensityNoiseContrastiveEstimation(Box())
-    with pytest.raises(ValueError, match=r"noise: .*-inf at row 12 of X, the first of 2"):
+    with pytest.raises(ValueError, match=r"noise: .*-inf at row 2 of X, the first of 2"):
         loss.value_and_gradient(ENERGIES["deep"], {"log_normalizer": np.zeros(1)}, X, DRAWS)
 
 

@@ -331,6 +331,11 @@ def test_noise_that_cannot_be_where_the_data_are_is_refused() -> None:
     X[7, 1] = 2.0
     with pytest.raises(ValueError, match=r"row 7 of X"):
         small(loss="nce", noise=Box()).fit(X)
+    # Beyond the rows that the first log Z is taken from, and shuffled: still the row of X.
+    X = np.random.default_rng(0).random((3000, 3))
+    X[1777, 1] = 2.0
+    with pytest.raises(ValueError, match=r"row 1777 of X"):
+        small(loss="nce", noise=Box(), n_iter=1).fit(X)
 
 
 def test_losses_and_noise_of_ones_own() -> None:
@@ -475,3 +480,95 @@ def test_another_loss_may_go_on_with_what_was_learnt(tmp_path: Any) -> None:
     model.set_params(loss="denoising").partial_fit(X)
     with pytest.raises(AttributeError, match="log_normalizer_"):
         _ = model.log_normalizer_
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_interrupted_anywhere_in_a_step(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps a pass; the signal comes while a step is computed."""
+    X, options = rows(150), {"loss": "cd", "n_iter": 3}
+    whole, part = small(**options).fit(X), small(**options)
+    step, count = DeepEnergyModel._step, iter(range(100))
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        made = step(self, *args)
+        if next(count) == at:
+            raise KeyboardInterrupt
+        return made
+
+    monkeypatch.setattr(DeepEnergyModel, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        part.fit(X)
+    monkeypatch.undo()
+    part.resume(X)
+    assert_same(part, whole)
+    assert_array_equal(part.loss_curve_, whole.loss_curve_)
+
+
+def test_what_a_pass_left_undone_is_not_counted_in_the_next() -> None:
+    X = rows(150)
+
+    class Breaks(DenoisingScoreMatching):
+        def value_and_gradient(self, energy: Any, own: Any, rows: Any, draws: Any) -> Any:
+            if draws.step == 1:
+                raise KeyboardInterrupt
+            return super().value_and_gradient(energy, own, rows, draws)
+
+    model = small(loss=Breaks(0.3))
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X)
+    model.set_params(loss=DenoisingScoreMatching(0.3)).partial_fit(X[:50])
+    assert len(model.loss_curve_) == 1
+    assert model.n_iter_ == 2
+    assert model._pass_rows == 0
+
+
+def test_noise_of_the_data_however_learning_comes_to_it() -> None:
+    X = rows(200) @ np.array([[1.0, 0.9, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    model = small(loss="score_matching").fit(X)
+    model.set_params(loss="nce", n_iter=3).resume(X)
+    assert_allclose(model._noise().covariance, np.cov(X.T, bias=True), rtol=1e-9)
+    with pytest.raises(ValueError, match=r'noise: "full" takes the covariance of the data, which is zero'):
+        small(loss="nce").fit(np.ones((5, 3)))
+
+
+def test_samplers_take_no_step_size_of_another() -> None:
+    X = rows(200)
+    model = small(loss="cd").fit(X)
+    assert model._sampler().step_size != pytest.approx(0.1)
+    model.set_params(sampler="langevin").partial_fit(X)
+    assert model._sampler().step_size == pytest.approx(0.1)
+
+
+def test_more_passes_of_a_stage_keep_its_order() -> None:
+    """`n_iter` raised on the way through the first layer: its passes stay permutations of all rows."""
+    X = rows(150)
+    seen: list[Any] = []
+
+    class Sees(DenoisingScoreMatching):
+        def value_and_gradient(self, energy: Any, own: Any, rows: Any, draws: Any) -> Any:
+            seen.append(rows[:, 0].copy())
+            return super().value_and_gradient(energy, own, rows, draws)
+
+    options: dict[str, Any] = {"loss": Sees(0.3), "layerwise": True}
+    model = small(**options, callback=stop_at(8))  # the second step of the second layer
+    with pytest.raises(Stopped):
+        model.fit(X)
+    model.set_params(n_iter=4, callback=None).resume(X)
+    for first in range(0, len(seen), 3):
+        assert len(np.unique(np.concatenate(seen[first : first + 3]))) == 150
+
+
+def test_threads_may_change_after_learning(tmp_path: Any) -> None:
+    X = rows()
+    model = small(n_jobs=1).fit(X)
+    save_model(model, tmp_path / "model.safetensors")
+    for each in (model, load_model(tmp_path / "model.safetensors")):
+        before = each.score_samples(X)
+        each.set_params(n_jobs=2)
+        assert each.energy_.network.n_jobs == 2
+        assert_array_equal(each.score_samples(X), before)
+
+
+def test_divergence_within_the_energy_says_which_step() -> None:
+    with pytest.raises(FloatingPointError, match=r"^step \d+: .*smaller learning_rate may help"):
+        small(loss="denoising", optimizer="sgd", learning_rate=1e30, n_iter=5).fit(rows())

@@ -66,6 +66,7 @@ def test_it_is_a_deep_energy_model_without_layers_and_biases() -> None:
     X, _ = sparse_rows(500)
     found = model().fit(X)
     deep = DeepEnergyModel(6, hidden_layer_sizes=(), n_iter=0, random_state=0).fit(X)
+    assert not deep.energy_.parameters["top_bias"].any()
     deep.energy_ = deep.energy_.with_parameters({**deep.energy_.parameters, "top_weights": found.components_})
     assert_allclose(deep.free_energy(X), found.free_energy(X), rtol=1e-12)
     assert_allclose(deep.log_partition("exact").log_z, found.log_partition("exact").log_z, rtol=1e-12)

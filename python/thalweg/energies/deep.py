@@ -374,6 +374,23 @@ class DeepEnergy:
         )
         return made
 
+    def with_n_jobs(self, n_jobs: int | None) -> DeepEnergy:
+        """The same energy, computed by so many threads.
+
+        Parameters
+        ----------
+        n_jobs : int or None
+
+        Returns
+        -------
+        DeepEnergy
+            Of the class of `self`.
+        """
+        made = copy.copy(self)
+        made.network = copy.copy(self.network)
+        made.network.n_jobs = n_jobs
+        return made
+
     def top_probabilities(self, X: Any) -> FloatArray:
         """sigmoid(w_k' g(x) + c_k) of every unit on top.
 
@@ -712,7 +729,9 @@ class DeepEnergy:
     def _finite_beta(self) -> float:
         beta = self._beta
         if not 0 < beta < math.inf:
-            raise FloatingPointError(f"1 / sigma^2 is {beta:g}: log_sigma is too large, or not finite")
+            raise FloatingPointError(
+                f"1 / sigma^2 is {beta:g}: sigma is too small or too large, or not finite"
+            )
         return beta
 
     def _power_of_sigma(self, power: float) -> float:

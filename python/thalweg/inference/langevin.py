@@ -302,10 +302,11 @@ class _Sampler:
         mean = float(acceptance.mean()) if len(states) else 1.0
         return Chains(give_back(states, like=X), mean, acceptance, step_size, halvings)
 
-    def step(self, energy: SampledEnergy, X: Any, draws: Draws, *, n_jobs: int | None = None) -> Any:
+    def step(self, energy: SampledEnergy, X: Any, draws: Draws, *, n_jobs: int | None = None) -> FloatArray:
         """The chains `X` after `n_moves` moves, as in `run`; those of step s begin with draws n_moves s."""
         now = replace(draws, step=self.n_moves * draws.step)
-        return self.run(energy, X, self.n_moves, now, n_jobs=n_jobs).X
+        moved: FloatArray = self.run(energy, X, self.n_moves, now, n_jobs=n_jobs).X
+        return moved
 
     def _states(self, X: Any) -> FloatArray:
         """A copy of `X`, on the device where it is to be moved there."""

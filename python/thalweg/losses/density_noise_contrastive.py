@@ -81,7 +81,7 @@ class DensityNoiseContrastiveEstimation:
         rows, nu = rows_of(X), self.noise_ratio
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
         noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
-        log_p = log_noise_density(self.noise, rows, draws.first_row)
+        log_p = log_noise_density(self.noise, rows)
         sign = np.repeat([-1.0, 1.0], [len(rows), len(noise)])
         E, tape = energy.value(np.concatenate([rows, noise]))
         odds = -E.astype(np.float64) - own["log_normalizer"][0] - np.log(nu)

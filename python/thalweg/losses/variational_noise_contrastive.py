@@ -114,7 +114,7 @@ class VariationalNoiseContrastiveEstimation:
         )
         key = Draws(draws.seed, _rng.STREAM_NOISE, nu * draws.first_row, draws.step)
         noise, log_p_of_noise = noise_rows(self.noise, nu * len(rows), key, rows.dtype)
-        log_p = log_noise_density(self.noise, rows, draws.first_row)
+        log_p = log_noise_density(self.noise, rows)
         sides = (
             (rows, log_p, _rng.STREAM_DATA_LATENTS, draws.first_row, _data_term),
             (noise, log_p_of_noise, _rng.STREAM_NOISE_LATENTS, nu * draws.first_row, _noise_term),

@@ -110,6 +110,22 @@ class DeepDensity(DensityLearner):
 
     # --- features
 
+    def set_params(self, **params: Any) -> Any:
+        """Sets parameters, of `n_jobs` also for what was learnt.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : estimator
+        """
+        super().set_params(**params)
+        if "n_jobs" in params and hasattr(self, "energy_"):
+            self.__dict__["energy_"] = self.energy_.with_n_jobs(self.n_jobs)
+        return self
+
     def transform(self, X: Any) -> FloatArray:
         """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on. Computed on the host.
 

@@ -25,6 +25,7 @@ from .._check import (
     thread_number,
     whole_number,
 )
+from ..losses._density import NoNoiseDensityError
 from ._density import UnnormalisedDensity
 from ._learning import unchanged_by_errors
 from ._rbm_learning import moments
@@ -117,6 +118,9 @@ class DensityLearner(UnnormalisedDensity):
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """Goes once over X in batches of `batch_size`, in the order of its rows.
 
+        What is taken from the data before the first step (their moments, and noise by them) is taken from the
+        rows of the first call.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -143,14 +147,16 @@ class DensityLearner(UnnormalisedDensity):
                     "layerwise: expected False where learning begins with `partial_fit`, which knows no last "
                     "pass of a layer, got True"
                 )
-        self.__dict__["_n_rows"] = 0
-        rows = rows.astype(self._dtype, copy=False)
+        self.__dict__.update(_n_rows=0, _pass_loss=0.0, _pass_rows=0)
+        rows, number = rows.astype(self._dtype, copy=False), self.n_iter_ + 1
+        starts = range(0, len(rows), self.batch_size)
         with one_blas_thread:
             self._adopt_loss(rows)
             loss = self._loss_of_pass(rows, 0)
-            for first in range(0, len(rows), self.batch_size):
-                self._commit(self._step(loss, rows[first : first + self.batch_size], 1.0))
-        self._end_pass()
+            for first in starts:
+                batch = np.arange(first, min(first + self.batch_size, len(rows)))
+                step = self._step(loss, rows, batch, 1.0)
+                self._commit(step, ends_pass=first == starts[-1], n_iter_=number)
         return self
 
     def resume(self, X: Any) -> Any:
@@ -273,7 +279,7 @@ class DensityLearner(UnnormalisedDensity):
         }
 
     def _adopt_loss(self, X: FloatArray) -> None:
-        """What the loss learns beside the energy, where it is not the loss of the steps before."""
+        """What the loss learns beside the energy's parameters, unless it is that of the steps before."""
         name = self._loss_name()
         if self._own_of == name:
             return
@@ -281,8 +287,8 @@ class DensityLearner(UnnormalisedDensity):
         energy = self._working_energy()
         require_abilities(loss, name, energy)
         own = loss.first_parameters(energy, X[:_FIRST_ROWS])
-        averages = {n: held for n, held in self._averages.items() if not n.startswith(_OWN)}
-        self.__dict__.update(_own=own, _own_of=name, _averages=averages)
+        # What the optimiser remembers of another loss's gradients is of no use to this one.
+        self.__dict__.update(_own=own, _own_of=name, _averages={}, _averaged=0)
 
     def _learn(self, X: FloatArray) -> None:
         """Steps of `fit`, from the one that the estimator holds."""
@@ -312,13 +318,16 @@ class DensityLearner(UnnormalisedDensity):
             number, place = divmod(self._stage_steps, per_pass)
             epoch = self._stage * self.n_iter + number
             if loss is None or place == 0:
-                order = _rng.permutation(self._seed, _rng.STREAM_BATCH_ORDER, epoch, n_samples)
-                loss = self._loss_of_pass(X[order[:size]], epoch) if place == 0 else self._make_loss()
+                # By stage and pass, not by `epoch`: `n_iter` may be raised on the way.
+                order = _rng.permutation(
+                    self._seed, _rng.STREAM_BATCH_ORDER, number, n_samples, row=self._stage
+                )
+                loss = self._loss_of_pass(X[order[:size]], number) if place == 0 else self._make_loss()
             rows = order[place * size : (place + 1) * size]
-            step = self._step(loss, X[rows], self._share(number, self._stage_steps / n_steps))
-            self._commit(step, n_iter_=epoch + 1)
-            if place == per_pass - 1:
-                self._end_pass()
+            step = self._step(loss, X, rows, self._share(number, self._stage_steps / n_steps))
+            ends_pass = place == per_pass - 1
+            self._commit(step, ends_pass=ends_pass, n_iter_=epoch + 1)
+            if ends_pass:
                 self._report(perf_counter() - begun)
                 begun = perf_counter()
             self._call_back(X, n_steps, epoch)
@@ -339,19 +348,28 @@ class DensityLearner(UnnormalisedDensity):
             return 1 - done
         return 1 / (1 + number) if self.schedule == "inverse" else 1.0
 
-    def _step(self, loss: DensityLoss, X: FloatArray, share: float) -> _Step:
-        """One step from a batch, at this share of the learning rate; the estimator does not change."""
+    def _step(self, loss: DensityLoss, X: FloatArray, rows: NDArray[np.int64], share: float) -> _Step:
+        """A step from these rows of X, at this share of the learning rate; the estimator does not change."""
         draws = Draws(self._seed, 0, self._n_seen, self.n_steps_)
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
-            value, of_energy, of_own = loss.value_and_gradient(self._working_energy(), self._own, X, draws)
+            try:
+                found = loss.value_and_gradient(self._working_energy(), self._own, X[rows], draws)
+            except FloatingPointError as error:
+                raise FloatingPointError(self._diverged(str(error))) from error
+            except NoNoiseDensityError as error:
+                raise ValueError(error.at(int(rows[error.row]))) from error
+            value, of_energy, of_own = found
             gradients = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
             parameters, averages, is_finite = self._moved(gradients, self.learning_rate * share)
         if not (np.isfinite(value) and is_finite):
-            raise FloatingPointError(
-                f"step {self.n_steps_ + 1}: the loss or a parameter is not finite; the estimator keeps the "
-                "parameters of the step before (a smaller learning_rate may help)"
-            )
-        return _Step(parameters, averages, float(value), len(X))
+            raise FloatingPointError(self._diverged("the loss or a parameter is not finite"))
+        return _Step(parameters, averages, float(value), len(rows))
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"step {self.n_steps_ + 1}: {what}; the estimator keeps the parameters of the step before (a "
+            "smaller learning_rate may help)"
+        )
 
     def _moved(self, gradients: Parameters, rate: float) -> tuple[Parameters, Averages, bool]:
         """Parameters and what the optimiser remembers of them after a step; whether they are finite."""
@@ -381,10 +399,14 @@ class DensityLearner(UnnormalisedDensity):
             made = made + parameter.dtype.type(self.l2) * parameter
         return made
 
-    def _commit(self, step: _Step, **more: Any) -> None:
+    def _commit(self, step: _Step, *, ends_pass: bool, **more: Any) -> None:
         own = {n.removeprefix(_OWN): p for n, p in step.parameters.items() if n.startswith(_OWN)}
         of_energy = {n: p for n, p in step.parameters.items() if not n.startswith(_OWN)}
         is_new = self._averages_of != self.optimizer
+        loss, rows = self._pass_loss + step.value * step.n_rows, self._pass_rows + step.n_rows
+        if ends_pass:
+            more["loss_curve_"] = np.append(self.loss_curve_, loss / rows)
+            loss, rows = 0.0, 0
         # One call into C: a signal finds the old state or the new one.
         self.__dict__.update(
             energy_=self.energy_.with_parameters(of_energy),
@@ -395,15 +417,10 @@ class DensityLearner(UnnormalisedDensity):
             _n_seen=self._n_seen + step.n_rows,
             n_steps_=self.n_steps_ + 1,
             _stage_steps=self._stage_steps + 1,
-            _pass_loss=self._pass_loss + step.value * step.n_rows,
-            _pass_rows=self._pass_rows + step.n_rows,
+            _pass_loss=loss,
+            _pass_rows=rows,
             **more,
         )
-
-    def _end_pass(self) -> None:
-        if self._pass_rows:
-            mean = self._pass_loss / self._pass_rows
-            self.__dict__.update(loss_curve_=np.append(self.loss_curve_, mean), _pass_loss=0.0, _pass_rows=0)
 
     def _report(self, seconds: float) -> None:
         if self.verbose:

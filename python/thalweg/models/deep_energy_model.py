@@ -53,9 +53,10 @@ class DeepEnergyModel(DeepDensity):
         odd layers has H(x) + H(-x) >= 2 H(0), and a model of sigma = 1 cannot prefer low contrast more than
         its Gaussian does.
     init_bias : float, default=2.0
-        Hidden biases begin uniform in [-init_bias, init_bias]. At 0 every unit is odd about the origin, and
-        the contrast of a row, which is even, is learnt only after a saddle: of centred rows "nce" may stay at
-        chance for many passes, where 2 leaves it in the first.
+        The biases of hidden layers, and of the units on top where there are such layers, begin uniform in
+        [-init_bias, init_bias]. At 0 every unit is odd about the origin, and the contrast of a row, which is
+        even, is learnt only after a saddle: of centred rows "nce" may stay at chance for many passes, where 2
+        leaves it in the first.
     loss : str or DensityLoss, default="score_matching"
         "score_matching" (exact, in closed form), "denoising", "sliced", "nce" (noise-contrastive estimation,
         which learns log Z too), "conditional_nce", "cd" (contrastive divergence), or one of
@@ -221,7 +222,7 @@ class DeepEnergyModel(DeepDensity):
         self.callback = callback
         self.verbose = verbose
 
-    _adapted_step: float | None
+    _adapted: tuple[str, float] | None  # a sampler and its step size
     _noise_covariance: NDArray[np.float64] | None
     _shape: dict[str, Any]
 
@@ -286,9 +287,8 @@ class DeepEnergyModel(DeepDensity):
 
     def _start(self, X: FloatArray) -> None:
         sigma = self._spread(X) if self.sigma == "learn" else float(self.sigma)
-        needs_covariance = self.loss == "nce" and isinstance(self.noise, str) and self.noise == "full"
         self.__dict__.update(
-            _adapted_step=None,
+            _adapted=None,
             _noise_covariance=None,
             _shape={
                 "sizes": [*_sizes(self.hidden_layer_sizes), self.n_components],
@@ -300,10 +300,20 @@ class DeepEnergyModel(DeepDensity):
                 "layerwise": bool(self.layerwise),
             },
         )
-        if needs_covariance:
-            covariance = covariance_of(X, X.mean(axis=0, dtype=np.float64))
-            self.__dict__["_noise_covariance"] = add_to_diagonal(covariance, lacking(covariance))
         super()._start(X)
+
+    def _adopt_loss(self, X: FloatArray) -> None:
+        needs_covariance = self.loss == "nce" and isinstance(self.noise, str) and self.noise == "full"
+        if needs_covariance and self._noise_covariance is None:
+            covariance = covariance_of(X, X.mean(axis=0, dtype=np.float64))
+            made = add_to_diagonal(covariance, lacking(covariance))
+            if not np.diag(made).all():
+                raise ValueError(
+                    'noise: "full" takes the covariance of the data, which is zero: all rows are the same; '
+                    'take "diagonal" or a noise of one\'s own'
+                )
+            self.__dict__["_noise_covariance"] = made
+        super()._adopt_loss(X)
 
     def _spread(self, X: FloatArray) -> float:
         """The root mean square deviation of the features; 1 where they are all constant."""
@@ -333,7 +343,8 @@ class DeepEnergyModel(DeepDensity):
             dtype=dtype,
             n_jobs=self.n_jobs,
         )
-        made = made.with_parameters(_with_biases(made.parameters, shape["init_bias"], seed))
+        if depth:
+            made = made.with_parameters(_with_biases(made.parameters, shape["init_bias"], seed))
         # The top of a stage is a hidden layer of the next one.
         has_top_bias = depth == len(sizes) - 1
         return made if shape["hidden_bias"] else _without_hidden_biases(made, has_top_bias)
@@ -399,16 +410,19 @@ class DeepEnergyModel(DeepDensity):
         return losses.GaussianNoise(self._mean, covariance)
 
     def _sampler(self) -> Any:
-        step_size = self._adapted_step if self.sampler_step is None else float(self.sampler_step)
+        step_size = None if self.sampler_step is None else float(self.sampler_step)
+        if step_size is None and self._adapted is not None and self._adapted[0] == self.sampler:
+            step_size = self._adapted[1]
         return make_sampler(self.sampler, step_size, self.sigma_, self.n_leapfrog, self.device)
 
     def _state_of_pass(self, X: FloatArray, number: int) -> dict[str, Any]:
-        """The sampler's step size, adapted on the first rows of the pass."""
+        """The sampler's step size, adapted on the first rows of the pass from where it always begins."""
         if self.loss != "cd" or self.sampler_step is not None or self.sampler == "langevin":
             return {}
-        draws = Draws(self._seed, _rng.STREAM_WARM_UP, 0, number * _WARM_UP)
-        found = self._sampler().run(self.energy_, X, 0, draws, warm_up=_WARM_UP, n_jobs=self.n_jobs)
-        return {"_adapted_step": float(found.step_size)}
+        draws = Draws(self._seed, _rng.STREAM_WARM_UP, self._stage << 40, number * _WARM_UP)
+        first = make_sampler(self.sampler, None, self.sigma_, self.n_leapfrog)
+        found = first.run(self.energy_, X, 0, draws, warm_up=_WARM_UP, n_jobs=self.n_jobs)
+        return {"_adapted": (self.sampler, float(found.step_size))}
 
     # --- state
 
@@ -416,14 +430,14 @@ class DeepEnergyModel(DeepDensity):
         tensors, values = super()._get_state()
         if self._noise_covariance is not None:
             tensors["_noise_covariance"] = self._noise_covariance
-        return tensors, values | {"_shape": self._shape, "_adapted_step": self._adapted_step}
+        return tensors, values | {"_shape": self._shape, "_adapted": self._adapted}
 
     def _set_state(self, tensors: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         covariance = tensors.get("_noise_covariance")
         super()._set_state(tensors, values)
         self.__dict__.update(
             _shape=values["_shape"],
-            _adapted_step=values["_adapted_step"],
+            _adapted=None if values["_adapted"] is None else tuple(values["_adapted"]),
             _noise_covariance=None if covariance is None else np.array(covariance),
         )
 
@@ -473,5 +487,6 @@ def _with_biases(parameters: Parameters, width: float, seed: int) -> Parameters:
 
 def _sizes(value: Any) -> list[int]:
     """`hidden_layer_sizes` as a list."""
-    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    several = isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    several = several and not isinstance(value, str)
     return [whole_number(n, "hidden_layer_sizes", minimum=1) for n in (value if several else [value])]
