@@ -25,11 +25,7 @@ struct PackedLayer {
   DensityActivation activation = DensityActivation::softplus;
 
   PackedLayer(MatrixView<const T> from, const T* from_bias, DensityActivation s, Stream& stream)
-      : n_in(from.cols),
-        n_out(from.rows),
-        weights(n_in * n_out, stream),
-        bias(n_out, stream),
-        activation(s) {
+      : n_in(from.cols), n_out(from.rows), weights(n_in * n_out, stream), bias(n_out, stream), activation(s) {
     copy_rows<T>(from, {weights.data(), n_out, n_in}, stream);
     if (from_bias != nullptr)
       copy(from_bias, bias.data(), n_out, stream);

@@ -55,7 +55,7 @@ constexpr int units_of_block = units_each * static_cast<int>(block_size) / row_g
 template <class T>
 constexpr int rows_each = 16 / static_cast<int>(sizeof(T));
 template <class T>
-constexpr int tile_rows = row_groups* rows_each<T>;
+constexpr int tile_rows = row_groups * rows_each<T>;
 
 [[nodiscard]] constexpr int padded(Index units) {
   return static_cast<int>((units + units_each - 1) / units_each * units_each);
@@ -448,16 +448,16 @@ class SmallPass {
   void hidden(const T* w, Index n_rows, T t, double* hidden, T* q, const T* y_x, T* y_p, T beta, T h) {
     if (n_rows == 0) return;
     const auto kernel = leapfrog::small_hidden_kernel<T>;
-    launch(kernel, grid(kernel, n_rows, leapfrog::block_size), leapfrog::block_size, shared_bytes(net_), stream_, net_, w, n_rows,
-           t, hidden, q, y_x, y_p, beta, h);
+    launch(kernel, grid(kernel, n_rows, leapfrog::block_size), leapfrog::block_size, shared_bytes(net_),
+           stream_, net_, w, n_rows, t, hidden, q, y_x, y_p, beta, h);
   }
 
   void leap(const T* start_w, const T* start_q, const leapfrog::LeapState<T>& state, Index n_rows, T t,
             T beta, T epsilon, Index count, bool is_first, bool is_last) {
     if (n_rows == 0) return;
     const auto start = [&](auto kernel, unsigned threads) {
-      launch(kernel, grid(kernel, n_rows, threads), threads, shared_bytes(net_), stream_, net_, start_w, start_q,
-             state, n_rows, t, beta, epsilon, count, is_first, is_last);
+      launch(kernel, grid(kernel, n_rows, threads), threads, shared_bytes(net_), stream_, net_, start_w,
+             start_q, state, n_rows, t, beta, epsilon, count, is_first, is_last);
     };
     constexpr unsigned threads = leapfrog::block_size;
     if (net_.width[0] <= leapfrog::units_of_block)

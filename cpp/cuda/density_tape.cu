@@ -44,8 +44,7 @@ __global__ void __launch_bounds__(rows::block_size)
                  double* energy, double* squares) {
   for (Index r = rows::first(); r < X.rows; r += rows::step()) {
     double hidden = 0;
-    for (Index k = rows::lane(); k < n_terms; k += 32)
-      hidden += static_cast<double>(terms[r * n_terms + k]);
+    for (Index k = rows::lane(); k < n_terms; k += 32) hidden += static_cast<double>(terms[r * n_terms + k]);
     double square = 0;
     for (Index j = rows::lane(); j < X.cols; j += 32) {
       const auto v = static_cast<double>(X(r, j));
@@ -173,11 +172,11 @@ double DeepDensity<T>::pull(const DensityTape<T>& tape, MatrixView<const T> X, c
   return download_one(of_log_sigma.data(), stream) * packed_->inverse_variance;
 }
 
-#define THALWEG_INSTANTIATE(T)                                                                               \
-  template class DensityTape<T>;                                                                             \
-  template std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T>, double*, Stream&)      \
-      const;                                                                                                 \
-  template double DeepDensity<T>::pull(const DensityTape<T>&, MatrixView<const T>, const double*,            \
+#define THALWEG_INSTANTIATE(T)                                                                          \
+  template class DensityTape<T>;                                                                        \
+  template std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T>, double*, Stream&) \
+      const;                                                                                            \
+  template double DeepDensity<T>::pull(const DensityTape<T>&, MatrixView<const T>, const double*,       \
                                        const DensityGradient<T>&, Stream&) const;
 
 THALWEG_INSTANTIATE(float)

@@ -242,14 +242,13 @@ __global__ void __launch_bounds__(rows::block_size)
   for (Index r = rows::first(); r < ends.X.rows; r += rows::step()) {
     T* const x = ends.X.row(r);
     const T* const x_end = ends.X_end + r * d;
-    const double after =
-        visible_energy(x_end, b, d, inverse_variance) - t * ends.hidden_end[r];
+    const double after = visible_energy(x_end, b, d, inverse_variance) - t * ends.hidden_end[r];
     double rise = after - ends.energy[r];
     if (is_tested) {
       double total = 0;
       for (Index j = rows::lane(); j < d; j += 32) {
-        const auto p = static_cast<double>(momentum.of(x[j], ends.P[r * d + j], b[j]) +
-                                           ends.P_layers[r * d + j]);
+        const auto p =
+            static_cast<double>(momentum.of(x[j], ends.P[r * d + j], b[j]) + ends.P_layers[r * d + j]);
         total += p * p;
       }
       rise += 0.5 * rows::sum(total) - ends.kinetic[r];
@@ -330,9 +329,8 @@ class ChainMoves {
     pace_.add(2 * above + through);
     density_.layers[0].up(X, w_.data(), stream_);
     hidden(w_.data(), X.rows, q_.data());
-    rows::launch_rows(energy_kernel<T>, X.rows, stream_, MatrixView<const T>(X),
-                      density_.visible_bias.data(), density_.inverse_variance, moves_.hidden_weight,
-                      hidden_.data(), energy_.data());
+    rows::launch_rows(energy_kernel<T>, X.rows, stream_, MatrixView<const T>(X), density_.visible_bias.data(),
+                      density_.inverse_variance, moves_.hidden_weight, hidden_.data(), energy_.data());
     if (moves_.n_steps >= fewest_for_graph && has_short_trajectories(X.rows))
       run_by_graph(X, first, report);
     else
@@ -447,8 +445,8 @@ class ChainMoves {
       leap_by_products(state, n, step, pace);
       return;
     }
-    const Index at_once = static_cast<Index>(
-        std::clamp(Pace::most_ahead / std::max(step, Pace::least / 10), 1.0, 1e6));
+    const Index at_once =
+        static_cast<Index>(std::clamp(Pace::most_ahead / std::max(step, Pace::least / 10), 1.0, 1e6));
     for (Index l = 0; l < moves_.n_leapfrog; l += at_once) {
       const Index count = std::min(at_once, moves_.n_leapfrog - l);
       if (pace != nullptr) pace->add(static_cast<double>(count) * step);
@@ -602,10 +600,10 @@ void uniform_rows(double* out, Index n, std::uint64_t seed, std::uint32_t stream
          rows::block_size, 0, device_stream, out, n, rng::Sequence{seed, stream, first_row, step});
 }
 
-#define THALWEG_INSTANTIATE(T)                                                                             \
-  template class DeepDensity<T>;                                                                           \
-  template void normal_rows(MatrixView<T>, std::uint64_t, std::uint32_t, std::uint64_t, std::uint32_t,     \
-                            Stream&);                                                                      \
+#define THALWEG_INSTANTIATE(T)                                                                         \
+  template class DeepDensity<T>;                                                                       \
+  template void normal_rows(MatrixView<T>, std::uint64_t, std::uint32_t, std::uint64_t, std::uint32_t, \
+                            Stream&);                                                                  \
   template void row_squares(MatrixView<const T>, const T*, const T*, double*, Stream&);
 
 THALWEG_INSTANTIATE(float)

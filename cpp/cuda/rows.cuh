@@ -15,8 +15,7 @@ __device__ inline Index lane() { return Index{threadIdx.x % 32}; }
 
 // The sum over the warp, in every lane.
 __device__ inline double sum(double value) {
-  for (int distance = 16; distance > 0; distance /= 2)
-    value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
   return value;
 }
 

@@ -310,10 +310,14 @@ class _Sampler:
 
     def _states(self, X: Any) -> FloatArray:
         """A copy of `X`, on the device where it is to be moved there."""
+        made: FloatArray
         if self.device == "cpu":
-            return float_array(X, "X", ndim=2).copy()
-        states: FloatArray = as_device_array(X, "X", ndim=2)
-        return states.copy() if is_device_array(X) else states
+            made = float_array(X, "X", ndim=2).copy()
+        else:
+            made = as_device_array(X, "X", ndim=2)
+            if is_device_array(X):
+                made = made.copy()
+        return made
 
     def _trajectory(self, step_size: float) -> Trajectory:
         raise NotImplementedError

@@ -420,7 +420,7 @@ class DeepEnergyModel(DeepDensity):
         if self.loss != "cd" or self.sampler_step is not None or self.sampler == "langevin":
             return {}
         draws = Draws(self._seed, _rng.STREAM_WARM_UP, self._stage << 40, number * _WARM_UP)
-        first = make_sampler(self.sampler, None, self.sigma_, self.n_leapfrog)
+        first = make_sampler(self.sampler, None, self.sigma_, self.n_leapfrog, self.device)
         found = first.run(self.energy_, X, 0, draws, warm_up=_WARM_UP, n_jobs=self.n_jobs)
         return {"_adapted": (self.sampler, float(found.step_size))}
 
