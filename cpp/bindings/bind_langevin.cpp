@@ -6,6 +6,7 @@
 #include "bindings/array.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/density_arrays.hpp"
+#include "core/density_checks.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::bindings {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bindings/array.hpp"
-#include "kernels/density_checks.hpp"
+#include "bindings/density_activation.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::bindings {

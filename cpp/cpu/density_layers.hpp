@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "core/buffer.hpp"
+#include "core/density_checks.hpp"
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "cpu/density_activation.hpp"
 #include "cpu/density_sums.hpp"
 #include "cpu/matmul.hpp"
 #include "cpu/philox_panel.hpp"
-#include "kernels/density_checks.hpp"
 #include "kernels/gibbs.hpp"
 #include "kernels/langevin.hpp"
 

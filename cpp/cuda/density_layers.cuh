@@ -6,13 +6,13 @@
 #include <memory>
 #include <vector>
 
+#include "core/density_checks.hpp"
 #include "core/parallel.hpp"
 #include "core/scalar.hpp"
 #include "cuda/blas.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/memory.hpp"
 #include "cuda/rows.cuh"
-#include "kernels/density_checks.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::cuda {

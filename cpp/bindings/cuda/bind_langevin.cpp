@@ -7,7 +7,8 @@
 
 #include "bindings/cuda/array.hpp"
 #include "bindings/cuda/bindings.hpp"
-#include "kernels/density_checks.hpp"
+#include "bindings/density_activation.hpp"
+#include "core/density_checks.hpp"
 #include "kernels/langevin.hpp"
 
 namespace thalweg::cuda::bindings {
@@ -38,7 +39,7 @@ std::shared_ptr<BoundDensity<T>> make_density(const std::vector<Array<T>>& weigh
     DensityLayer<T> layer;
     layer.weights = call.matrix(weights[i], "weights");
     if (bias[i]) layer.bias = call.vector(*bias[i], layer.weights.rows, "bias");
-    layer.activation = density_activation(activations[i]);
+    layer.activation = thalweg::bindings::density_activation(activations[i]);
     made->shapes.emplace_back(layer.weights.rows, layer.weights.cols);
     view.layers.push_back(layer);
   }

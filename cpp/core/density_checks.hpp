@@ -1,26 +1,18 @@
-// What every device asks of a deep density's arguments.
+// What every device asks of a deep density's arguments, those of kernels/langevin.hpp.
 #pragma once
 
 #include <cmath>
 #include <cstddef>
-#include <string>
+#include <cstdint>
 
 #include "core/error.hpp"
-#include "kernels/langevin.hpp"
+#include "core/view.hpp"
 
 namespace thalweg {
 
-inline DensityActivation density_activation(const std::string& name) {
-  if (name == "identity") return DensityActivation::identity;
-  if (name == "sigmoid") return DensityActivation::sigmoid;
-  if (name == "tanh") return DensityActivation::tanh;
-  if (name == "softplus") return DensityActivation::softplus;
-  require(name == "relu", "activations: expected identity, sigmoid, tanh, softplus or relu, got ", name);
-  return DensityActivation::relu;
-}
-
-template <class T>
-void check_shapes(const DensityView<T>& view) {
+// `view` is a DensityView.
+template <class View>
+void check_shapes(const View& view) {
   Index n_in = view.n_features;
   require(n_in >= 1, "visible_bias: expected at least one element");
   for (std::size_t i = 0; i < view.layers.size(); ++i) {
@@ -36,7 +28,9 @@ void check_shapes(const DensityView<T>& view) {
           "inverse_variance: expected a number > 0, got ", view.inverse_variance);
 }
 
-inline void check_moves(const DensityMoves& moves) {
+// `moves` are DensityMoves.
+template <class Moves>
+void check_moves(const Moves& moves) {
   require(std::isfinite(moves.epsilon) && moves.epsilon > 0, "epsilon: expected a number > 0, got ",
           moves.epsilon);
   require(moves.n_leapfrog >= 1, "n_leapfrog: expected at least 1, got ", moves.n_leapfrog);
