@@ -189,6 +189,17 @@ def test_cpp_rooms(path: Path) -> None:
         assert not [h for h in system if h.startswith(("pybind11/", "Python.h", "numpy/"))]
 
 
+TWINS = sorted({p.stem for p in (CPP / "cuda").glob("*.cu")} & set(FAMILIES))
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_a_twin_has_its_contract_and_its_binding(family: str) -> None:
+    assert "namespace cuda {" in (CPP / "kernels" / f"{family}.hpp").read_text()
+    assert (CPP / "bindings" / "cuda" / f"bind_{family}.cpp").is_file()
+    tests = (ROOT / "tests" / "kernels" / f"test_{family}.py").read_text()
+    assert re.search(r"\b(backend|kernels|cuda)\b", tests), "its tests take the fixture of the backend"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_stem_from_contract_to_bench(family: str) -> None:
     stem = (

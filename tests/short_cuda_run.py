@@ -1,0 +1,82 @@
+"""Every CUDA kernel once, small, against the CPU: what bench/gpu.sh lets compute-sanitizer watch.
+
+compute-sanitizer --tool memcheck --error-exitcode 9 python tests/short_cuda_run.py
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from thalweg import _native, ops
+
+RUNS: list[Callable[[np.random.Generator], None]] = []
+
+
+def run(function: Callable[[np.random.Generator], None]) -> Callable[[np.random.Generator], None]:
+    """Makes the function one of what is run."""
+    RUNS.append(function)
+    return function
+
+
+@run
+def elementwise(rng: np.random.Generator) -> None:
+    for dtype in (np.float32, np.float64):
+        x = rng.normal(size=(37, 1001)).astype(dtype)
+        alpha = rng.uniform(0, 1, (37, 1001)).astype(dtype)
+        for name in ("softplus", "sigmoid", "log_sigmoid", "d_sigmoid", "d_log_sigmoid"):
+            f = getattr(ops, name)
+            np.testing.assert_allclose(f(x, device="cuda"), f(x), rtol=1e-5)
+        for weight in (np.asarray(0.5, dtype), alpha, alpha[:1], alpha[:, :1]):
+            for name in ("shrink", "shrink_nonneg", "hard_shrink"):
+                f = getattr(ops, name)
+                np.testing.assert_allclose(f(x, weight, device="cuda"), f(x, weight), rtol=1e-5)
+            for q in (0.5, 2 / 3, 0.3):
+                got = ops.prox_lq(x, weight, q, device="cuda")
+                np.testing.assert_allclose(got, ops.prox_lq(x, weight, q), rtol=1e-4, atol=1e-5)
+
+
+@run
+def random_numbers(rng: np.random.Generator) -> None:
+    cuda = _native.cuda()
+    words, expected = np.empty(5003, np.uint32), np.empty(5003, np.uint32)
+    cuda.philox_words(words, 1, 2, 3, 4)
+    _native.cpu.philox_words(expected, 1, 2, 3, 4)
+    np.testing.assert_array_equal(words, expected)
+    for dtype in (np.float32, np.float64):
+        cuda.standard_normals(np.empty(5003, dtype), 1, 2, 3, 4)
+
+
+@run
+def conversions(rng: np.random.Generator) -> None:
+    cuda = _native.cuda()
+    x = rng.normal(size=(13, 77)).astype(np.float16)
+    np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
+    assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
+
+
+@run
+def building_blocks(rng: np.random.Generator) -> None:
+    probes = _native.cuda().probes
+    a, b = rng.normal(size=(16, 32)).astype(np.float32), rng.normal(size=(32, 8)).astype(np.float32)
+    c = np.empty((16, 8), np.float32)
+    for kind in (probes.MmaKind.tf32, probes.MmaKind.bf16, probes.MmaKind.tf32_split):
+        probes.mma(kind, a, b, c)
+    np.testing.assert_allclose(c, a @ b, atol=1e-4)
+    x = rng.normal(size=5000).astype(np.float32)
+    probes.async_tiles(x, np.empty(5 * 1024, np.float32))
+    probes.row_sums(x.reshape(5, 1000), np.empty(5, np.float32))
+    probes.graph(x, 3)
+
+
+def main() -> None:
+    for function in RUNS:
+        start = time.perf_counter()
+        function(np.random.default_rng(0))
+        print(f"{function.__name__}: {time.perf_counter() - start:.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
