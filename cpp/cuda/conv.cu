@@ -17,7 +17,7 @@ struct Store {
   __device__ void begin() const {}
   __device__ Operands load(Index, int) const { return {}; }
   __device__ void finish(Index place, Operands, T sum) const { codes[place] = sum; }
-  __device__ void flush() const {}
+  __device__ void end() const {}
   __device__ void close(double*) const {}
 };
 

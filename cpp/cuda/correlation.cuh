@@ -119,7 +119,8 @@ template <class T, class Epilogue>
 __device__ void finish_strip(const ConvSizes& s, const T (&sums)[blocks_across<T>][4], T* staged,
                              Epilogue& epilogue, Index image, int k, int y, int x) {
   constexpr int width = pixels_of_warp<T>;
-  constexpr int together = 8;  // results whose operands are under way at a time
+  constexpr int rows_at_once = 32 / width;
+  constexpr int together = 4;  // results of a lane whose operands are under way at a time
   const int lane = static_cast<int>(threadIdx.x % 32);
 #pragma unroll
   for (int b = 0; b < blocks_across<T>; ++b) {
@@ -130,32 +131,38 @@ __device__ void finish_strip(const ConvSizes& s, const T (&sums)[blocks_across<T
     at[8 * staged_stride<T> + 1] = sums[b][3];
   }
   __syncwarp();
+  epilogue.begin();
   const int col = x + lane % width;
-#pragma unroll
-  for (int first = 0; first < width / 2; first += together) {
+  const int row = lane / width;  // the lane's first one
+  const Index place = s.code_at(image, k + row, y, min(col, s.code_width - 1));
+  const Index apart = Index{rows_at_once} * s.code_height * s.code_width;
+  const int rows = col < s.code_width ? s.filters - k - row : 0;  // that are there
+#pragma unroll 1
+  for (int first = 0; first < 16 / rows_at_once; first += together) {
     typename Epilogue::Operands operands[together];
 #pragma unroll
     for (int i = 0; i < together; ++i) {
-      const int filter = k + ((first + i) * 32 + lane) / width;
-      if (filter < s.filters && col < s.code_width)
-        operands[i] = epilogue.load(s.code_at(image, filter, y, col), filter);
+      const int down = (first + i) * rows_at_once;
+      if (down < rows) operands[i] = epilogue.load(place + (first + i) * apart, k + row + down);
     }
 #pragma unroll
     for (int i = 0; i < together; ++i) {
-      const int row = ((first + i) * 32 + lane) / width;
-      if (k + row < s.filters && col < s.code_width)
-        epilogue.finish(s.code_at(image, k + row, y, col), operands[i],
-                        staged[row * staged_stride<T> + lane % width]);
+      const int down = (first + i) * rows_at_once;
+      if (down < rows)
+        epilogue.finish(place + (first + i) * apart, operands[i],
+                        staged[(row + down) * staged_stride<T> + lane % width]);
     }
   }
-  epilogue.flush();
+  epilogue.end();
   __syncwarp();
 }
 
-// `Epilogue` has Operands, begin(), load(place, filter), finish(place, operands, sum), flush() after some of
-// these, and close(shared), which all threads of a block call at the end with room for one number a warp.
+// `Epilogue` has Operands, load(place, filter) and finish(place, operands, sum), between begin() and end()
+// for some results at a time, and close(shared), which all threads of a block call at the end with room for
+// one number a warp. What it keeps from one begin() to the next costs registers in the loop over the
+// products.
 template <class T, class S, class Epilogue>
-__global__ void __launch_bounds__(block_size, 2)
+__global__ void __launch_bounds__(block_size, sizeof(T) == 4 ? 2 : 1)
     kernel(const __grid_constant__ CorrelationPlan plan, const uint4* packed, const S* images,
            Epilogue epilogue) {
   constexpr int across = blocks_across<T>;
@@ -175,13 +182,14 @@ __global__ void __launch_bounds__(block_size, 2)
 
   for (int tap = static_cast<int>(threadIdx.x); tap < plan.steps * 8; tap += block_size)
     places[tap] = tap_place(plan.boxes, tap, plan.patch_rows, plan.patch_cols);
-  epilogue.begin();
   bool has_fragments = false;
-  for (Index tile = blockIdx.x; tile < plan.tiles(); tile += gridDim.x) {
-    const Index row_of_tiles = tile / plan.tiles_across;
-    const Index image = row_of_tiles / plan.tiles_down;
-    const int tile_y = static_cast<int>(row_of_tiles % plan.tiles_down) * plan.tile_rows;
-    const int tile_x = static_cast<int>(tile % plan.tiles_across) * plan.tile_cols;
+  const auto tiles = static_cast<unsigned>(plan.tiles());
+  for (unsigned tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const unsigned row_of_tiles = tile / static_cast<unsigned>(plan.tiles_across);
+    const unsigned image = row_of_tiles / static_cast<unsigned>(plan.tiles_down);
+    const int tile_y =
+        static_cast<int>(row_of_tiles % static_cast<unsigned>(plan.tiles_down)) * plan.tile_rows;
+    const int tile_x = static_cast<int>(tile % static_cast<unsigned>(plan.tiles_across)) * plan.tile_cols;
     const int y = tile_y + warp_row;
     const int x = tile_x + warp_col;
     const bool is_busy = y < s.code_height && x < s.code_width;
@@ -201,7 +209,7 @@ __global__ void __launch_bounds__(block_size, 2)
       __syncthreads();
       if (!is_busy) continue;
       const S* const pixels = patch + warp_row * plan.patch_cols + warp_col + lane / 4;
-#pragma unroll 2
+#pragma unroll 1
       for (int step = 0; step < plan.steps; ++step) {
         const int near = places[8 * step + lane % 4];
         const int far = places[8 * step + 4 + lane % 4];
@@ -247,6 +255,7 @@ class Correlation {
     plan_.tile_cols = pixels_of_block<T> / plan_.tile_rows;
     plan_.tiles_down = ceil_div(s.code_height, plan_.tile_rows);
     plan_.tiles_across = ceil_div(s.code_width, plan_.tile_cols);
+    require(plan_.tiles() < (Index{1} << 31), "shape: expected fewer images, got ", s.n);
     plan_.patch_rows = plan_.tile_rows + plan_.boxes.rows - 1;
     plan_.patch_cols = plan_.tile_cols + plan_.boxes.cols - 1;
     plan_.shared_bytes = static_cast<std::size_t>(plan_.fragment_size()) * sizeof(uint4) +

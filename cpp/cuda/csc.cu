@@ -19,7 +19,7 @@
 #include "cuda/correlation.cuh"
 #include "cuda/csc_maps.cuh"
 #include "cuda/filter_gradient.cuh"
-#include "cuda/sums.cuh"
+#include "cuda/reduce.cuh"
 #include "cuda/synthesis.cuh"
 
 namespace thalweg::cuda {
@@ -91,7 +91,10 @@ struct Step {
   T turn = 0;
   double total = 0;
 
-  __device__ void begin() { inertia = static_cast<T>(momentum->inertia); }
+  __device__ void begin() {
+    inertia = static_cast<T>(momentum->inertia);
+    turn = 0;
+  }
   __device__ Operands load(Index place, int filter) const {
     return {now[place], inertia == T(0) ? T(0) : before[place], step * alpha[filter]};
   }
@@ -103,12 +106,9 @@ struct Step {
     turn += (point - fresh) * (fresh - o.now);
     before[place] = fresh;
   }
-  __device__ void flush() {
-    total += static_cast<double>(turn);
-    turn = 0;
-  }
+  __device__ void end() { total += static_cast<double>(turn); }
   __device__ void close(double* shared) {
-    const double sum = sum_of_block(total, shared);
+    const double sum = block_sum<block_size>(total, shared);
     if (threadIdx.x == 0) turns[Index{blockIdx.y} * gridDim.x + blockIdx.x] = sum;
   }
 };
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(block_size) momentum_kernel(const double* turn
   __shared__ double shared[block_size / 32];
   double sum = 0;
   for (Index i = threadIdx.x; i < count; i += block_size) sum += turns[i];
-  sum = sum_of_block(sum, shared);
+  sum = block_sum<block_size>(sum, shared);
   if (threadIdx.x != 0) return;
   const double next = 0.5 * (1 + std::sqrt(1 + 4 * m->momentum * m->momentum));
   *m = sum > 0 ? Momentum{} : Momentum{next, (m->momentum - 1) / next};
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(block_size)
     sums[row_data] += w * y * y;
   }
   for (int r = 0; r < 3; ++r) {
-    const double sum = sum_of_block(sums[r], shared);
+    const double sum = block_sum<block_size>(sums[r], shared);
     if (threadIdx.x == 0) parts[r * Index{gridDim.x} + blockIdx.x] = sum;
   }
 }
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(block_size)
       sum += static_cast<double>(std::abs(codes[k * positions + i]));
     total += static_cast<double>(alpha[k]) * sum;
   }
-  total = sum_of_block(total, shared);
+  total = block_sum<block_size>(total, shared);
   if (threadIdx.x == 0) parts[Index{blockIdx.y} * gridDim.x + blockIdx.x] = total;
 }
 
@@ -184,9 +184,9 @@ struct LargestRatio {
     const auto bar = static_cast<double>(of_filter);
     if (excess > largest * bar) largest = excess / bar;  // divides seldom
   }
-  __device__ void flush() const {}
+  __device__ void end() const {}
   __device__ void close(double* shared) {
-    const double of_block = largest_of_block(largest, shared);
+    const double of_block = block_max<block_size>(largest, shared);
     if (threadIdx.x == 0) parts[Index{blockIdx.y} * gridDim.x + blockIdx.x] = of_block;
   }
 };
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(block_size)
     for (Index i = threadIdx.x; i < counts.of_row[r]; i += block_size)
       value = r == row_ratio ? max(value, parts[i]) : value + parts[i];
     parts += counts.of_row[r];
-    value = r == row_ratio ? largest_of_block(value, shared) : sum_of_block(value, shared);
+    value = r == row_ratio ? block_max<block_size>(value, shared) : block_sum<block_size>(value, shared);
     if (threadIdx.x == 0) result[r] = value;
   }
 }
@@ -425,7 +425,7 @@ __global__ void __launch_bounds__(block_size)
     const double w = weights == nullptr ? 1.0 : static_cast<double>(weights[i]);
     if (w > 0) sum += 0.5 * wr * wr / w;
   }
-  sum = sum_of_block(sum, shared);
+  sum = block_sum<block_size>(sum, shared);
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -457,6 +457,13 @@ SparseMaps<T> csc_fista_maps(const CscProblem<T>& problem, double lipschitz, Spa
   expand(s, start, codes.data(), stream);
   csc_fista(problem, lipschitz, codes.data(), options, stream, report);
   return non_zeros(static_cast<const T*>(codes.data()), s.code_size(), stream);
+}
+
+template <class T>
+void csc_expand(const ConvShape& shape, SparseMapsView<T> maps, T* codes, Stream& stream) {
+  const ConvSizes s = sizes_of(shape);
+  check_maps(s, maps, stream);
+  expand(s, maps, codes, stream);
 }
 
 template <class T>
@@ -526,6 +533,7 @@ void csc_statistics(const CscProblem<T>& problem, SparseMapsView<T> maps, double
   template void csc_fista(const CscProblem<T>&, double, T*, const CscOptions&, Stream&, CscReport&);        \
   template SparseMaps<T> csc_fista_maps(const CscProblem<T>&, double, SparseMapsView<T>, const CscOptions&, \
                                         Stream&, CscReport&);                                               \
+  template void csc_expand(const ConvShape&, SparseMapsView<T>, T*, Stream&);                               \
   template void csc_synthesize(const ConvShape&, const T*, SparseMapsView<T>, T*, Stream&);                 \
   template double csc_filter_gradient(const CscProblem<T>&, SparseMapsView<T>, double*, Stream&);           \
   template void csc_statistics(const CscProblem<T>&, SparseMapsView<T>, double*, double*, Stream&);

@@ -23,8 +23,9 @@ constexpr int rounds = 16;
 constexpr Index segment = Index{block_size} * rounds;  // codes of a block
 
 // The first place where the indices do not increase, or leave [0, size).
-__global__ inline void __launch_bounds__(block_size)
-    check_kernel(const std::int64_t* index, Index count, Index size, unsigned long long* first_bad) {
+template <class Place>
+__global__ void __launch_bounds__(block_size)
+    check_kernel(const Place* index, Index count, Index size, unsigned long long* first_bad) {
   for (Index i = Index{blockIdx.x} * block_size + threadIdx.x; i < count;
        i += Index{gridDim.x} * block_size) {
     const std::int64_t before = i == 0 ? -1 : index[i - 1];
@@ -109,8 +110,9 @@ void check_maps(const ConvSizes& s, SparseMapsView<T> maps, Stream& stream) {
   constexpr auto none = std::numeric_limits<unsigned long long>::max();
   const Buffer<unsigned long long> first_bad(1, stream);
   upload(&none, first_bad.data(), 1, stream);
-  launch(check_kernel, grid_for(check_kernel, ceil_div(maps.count, Index{block_size}), block_size, 0),
-         block_size, 0, stream, maps.index, maps.count, size, first_bad.data());
+  const auto kernel = check_kernel<std::int64_t>;
+  launch(kernel, grid_for(kernel, ceil_div(maps.count, Index{block_size}), block_size, 0), block_size, 0,
+         stream, maps.index, maps.count, size, first_bad.data());
   const unsigned long long bad = download_one(first_bad.data(), stream);
   if (bad == none) return;
   const auto at = static_cast<Index>(bad);

@@ -6,8 +6,8 @@
 // added to those of the block in the operands' type, and the blocks' sums to each other in double, in a fixed
 // order.
 //
-// The roof: as in correlation.cuh; both operands are split in the loop. Codes are read once for every 192
-// taps, images once for every 64 filters.
+// The roof: as in correlation.cuh; both operands are split in the loop, one of them rounded. Codes are read
+// once for every 192 taps, images once for every 64 filters.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(block_size, 1)
         if (strip >= busy_strips) continue;
         const T* const at = of_codes + strip * 16 * codes_stride;
         const T x4[4] = {at[0], at[8 * codes_stride], at[4], at[8 * codes_stride + 4]};
-        multiply(sums[strip], split(x4), right);
+        multiply(sums[strip], split_rounded(x4), right);
       }
     }
 #pragma unroll

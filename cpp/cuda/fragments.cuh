@@ -6,7 +6,9 @@
 //   d[0] (g, 2t)  d[1] (g, 2t + 1)  d[2] (g + 8, 2t)  d[3] (g + 8, 2t + 1)
 //
 // A float is taken apart into two numbers of 11 leading bits each, and three of their four products are
-// summed: what is left out is below 2^-20 of the whole. Doubles go to the units for doubles as they are.
+// summed: what is left out is below 2^-20 of the whole. Tensor cores cut sums off, always towards zero, which
+// over hundreds of steps adds up; so every step of 8 products starts from zero and is added by the float
+// units, which round. Doubles go to the units for doubles as they are.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -70,12 +72,21 @@ __device__ inline Parts<double, n> split_rounded(const double (&x)[n]) {
 // d[j] += a b[j] for the n right factors of a row.
 template <int n>
 __device__ inline void multiply(float (&d)[n][4], const Parts<float, 4>& a, const Parts<float, 2> (&b)[n]) {
+  constexpr int together = n % 2 == 0 ? 2 : n;  // more of them would not fit into the registers
 #pragma unroll
-  for (int j = 0; j < n; ++j) mma_tf32(d[j], a.low, b[j].high);
+  for (int first = 0; first < n; first += together) {
+    float sums[together][4] = {};
 #pragma unroll
-  for (int j = 0; j < n; ++j) mma_tf32(d[j], a.high, b[j].low);
+    for (int j = 0; j < together; ++j) mma_tf32(sums[j], a.low, b[first + j].high);
 #pragma unroll
-  for (int j = 0; j < n; ++j) mma_tf32(d[j], a.high, b[j].high);
+    for (int j = 0; j < together; ++j) mma_tf32(sums[j], a.high, b[first + j].low);
+#pragma unroll
+    for (int j = 0; j < together; ++j) mma_tf32(sums[j], a.high, b[first + j].high);
+#pragma unroll
+    for (int j = 0; j < together; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) d[first + j][i] += sums[j][i];
+  }
 }
 template <int n>
 __device__ inline void multiply(double (&d)[n][4], const Parts<double, 4>& a,

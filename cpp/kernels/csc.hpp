@@ -145,6 +145,10 @@ template <class T>
 SparseMaps<T> csc_fista_maps(const CscProblem<T>& problem, double lipschitz, SparseMapsView<T> start,
                              const CscOptions& options, Stream& stream, CscReport& report);
 
+// Dense codes (K, Hc, Wc) of sparse maps.
+template <class T>
+void csc_expand(const ConvShape& shape, SparseMapsView<T> maps, T* codes, Stream& stream);
+
 template <class T>
 void csc_synthesize(const ConvShape& shape, const T* filters, SparseMapsView<T> maps, T* image,
                     Stream& stream);

@@ -102,6 +102,17 @@ CscReport certify(const Array<T>& image, const Maybe<T>& weights, const Array<T>
 }
 
 template <class T>
+void expand(const Indices& index, const Array<T>& value, Array<T>& codes) {
+  require_ndim(codes, 3, "codes");
+  require(codes.size() > 0, "codes: expected no empty axis, got shape ", shape_text(codes));
+  ConvShape shape{1, 1, codes.shape(1), codes.shape(2), codes.shape(0), 1, 1, Boundary::valid};
+  Call call;
+  const auto maps = maps_of(call, index, value);
+  T* const out = call.result_data(codes, "codes");
+  call.run([&](Stream& stream) { csc_expand(shape, maps, out, stream); });
+}
+
+template <class T>
 void synthesize(const Array<T>& filters, const Indices& index, const Array<T>& value, Boundary boundary,
                 Array<T>& image, int /*n_jobs*/) {
   const ConvShape shape = shape_of(image, filters, boundary);
@@ -151,6 +162,8 @@ void bind_for(py::module_& m) {
   m.def("csc_certify", &certify<T>, py::arg("image").noconvert(), py::arg("weights").noconvert().none(true),
         py::arg("filters").noconvert(), py::arg("alpha").noconvert(), py::arg("boundary"),
         py::arg("positive"), py::arg("index").noconvert(), py::arg("value").noconvert(), py::arg("n_jobs"));
+  m.def("csc_expand", &expand<T>, py::arg("index").noconvert(), py::arg("value").noconvert(),
+        py::arg("codes").noconvert());
   m.def("csc_synthesize", &synthesize<T>, py::arg("filters").noconvert(), py::arg("index").noconvert(),
         py::arg("value").noconvert(), py::arg("boundary"), py::arg("image").noconvert(), py::arg("n_jobs"));
   m.def("csc_filter_gradient", &gradient_in_filters<T>, py::arg("image").noconvert(),
