@@ -828,6 +828,7 @@ def test_a_pixel_that_is_observed_and_not_finite_is_named(place: int) -> None:
 BAD_ARGUMENTS: dict[str, list[Any]] = {
     "boundary": ["wrap", None, 3],
     "solver": ["cd", None],
+    "device": ["gpu", None],
     "positive_code": ["yes", None],
     "alpha": [0.0, -1.0, np.nan, "a"],
     "max_iter": [0, 2.5, None],
