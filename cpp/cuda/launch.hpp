@@ -13,7 +13,8 @@
 namespace thalweg::cuda {
 
 // Lets the kernel have so much dynamic shared memory, which above 48 KiB has to be asked for, before its
-// occupancy is asked for too; then as much of the multiprocessor's memory as can be is given to shared memory.
+// occupancy is asked for too; then as much of the multiprocessor's memory as can be is given to shared
+// memory.
 template <class... Parameters>
 void allow_shared(void (*kernel)(Parameters...), std::size_t shared_bytes) {
   constexpr std::size_t free_of_asking = std::size_t{48} << 10;
