@@ -84,4 +84,32 @@ class CodingDictionary {
   std::unique_ptr<Prepared> prepared_;
 };
 
+namespace cuda {
+
+class Stream;
+
+// The same on a device: ISTA and FISTA. The dictionary's memory belongs to the stream that it was made on;
+// work on other streams is for the caller to order. Errors: std::invalid_argument for the other methods too.
+template <class T>
+class CodingDictionary {
+ public:
+  CodingDictionary(MatrixView<const T> atoms, double l2, Stream& stream);
+  ~CodingDictionary();
+
+  [[nodiscard]] Index n_components() const;
+  [[nodiscard]] Index n_features() const;
+  [[nodiscard]] double lipschitz() const;
+  [[nodiscard]] Stream& home() const;
+
+  void encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report,
+              const LassoOptions& options, Stream& stream) const;
+
+  struct Prepared;
+
+ private:
+  std::unique_ptr<Prepared> prepared_;
+};
+
+}  // namespace cuda
+
 }  // namespace thalweg

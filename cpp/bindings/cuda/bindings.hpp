@@ -13,6 +13,7 @@ void share(pybind11::module_& m, std::initializer_list<const char*> names);
 void bind_elementwise(pybind11::module_& m);
 void bind_langevin(pybind11::module_& m);
 void bind_probes(pybind11::module_& m);
+void bind_lasso(pybind11::module_& m);
 void bind_rng(pybind11::module_& m);
 
 }  // namespace thalweg::cuda::bindings

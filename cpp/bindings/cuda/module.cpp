@@ -73,6 +73,7 @@ PYBIND11_MODULE(_cuda, m) {
   bindings::bind_elementwise(m);
   bindings::bind_langevin(m);
   bindings::bind_probes(m);
+  bindings::bind_lasso(m);
   bindings::bind_rng(m);
 #ifdef THALWEG_CUDA_EMULATION
   thalweg::cuda::bind_faulty_kernels(m);
