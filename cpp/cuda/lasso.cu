@@ -178,6 +178,21 @@ class ChunkSolver {
   Buffer<Index> place_, n_kept_;
 };
 
+constexpr unsigned block_size = 256;
+
+template <class T>
+__global__ void __launch_bounds__(block_size)
+    split_kernel(const MatrixView<const T> codes, const MatrixView<T> out) {
+  const Index step = Index{gridDim.x} * block_size;
+  for (Index at = Index{blockIdx.x} * block_size + threadIdx.x; at < codes.rows * codes.cols; at += step) {
+    const Index i = at / codes.cols;
+    const Index j = at - i * codes.cols;
+    const T z = codes(i, j);
+    out(i, j) = z > T(0) ? z : T(0);
+    out(i, codes.cols + j) = z < T(0) ? -z : T(0);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -217,9 +232,38 @@ void CodingDictionary<T>::encode(MatrixView<const T> x, BroadcastView<T> alpha, 
   }
 }
 
-#define THALWEG_INSTANTIATE(T)                                                                    \
-  template void CodingDictionary<T>::encode(MatrixView<const T>, BroadcastView<T>, MatrixView<T>, \
-                                            const LassoReport&, const LassoOptions&, Stream&) const;
+template <class T>
+void split_signs(MatrixView<const T> codes, MatrixView<T> out, Stream& stream) {
+  require(out.rows == codes.rows && out.cols == 2 * codes.cols, "out: expected shape (", codes.rows, ", ",
+          2 * codes.cols, "), got (", out.rows, ", ", out.cols, ")");
+  const Index size = codes.rows * codes.cols;
+  if (size == 0) return;
+  const auto kernel = split_kernel<T>;
+  launch(kernel, grid_for(kernel, ceil_div(size, block_size), block_size, 0, 4), block_size, 0, stream, codes,
+         out);
+}
+
+template <class T>
+void reconstruct(MatrixView<const T> codes, MatrixView<const T> atoms, MatrixView<T> out, Stream& stream) {
+  require(codes.cols == atoms.rows || codes.cols == 2 * atoms.rows, "codes: expected ", atoms.rows,
+          " columns, or twice as many, got ", codes.cols);
+  require(out.rows == codes.rows && out.cols == atoms.cols, "out: expected shape (", codes.rows, ", ",
+          atoms.cols, "), got (", out.rows, ", ", out.cols, ")");
+  const Operand<const T> d{atoms.data, atoms.stride};
+  const Operand<T> to{out.data, out.stride};
+  const auto add = [&](T sign, Index first_column, T keep) {
+    gemm(stream, codes.rows, atoms.cols, atoms.rows, sign,
+         Operand<const T>{codes.data + first_column, codes.stride}, d, keep, to);
+  };
+  add(T(1), 0, T(0));
+  if (codes.cols == 2 * atoms.rows) add(T(-1), atoms.rows, T(1));
+}
+
+#define THALWEG_INSTANTIATE(T)                                                                       \
+  template void CodingDictionary<T>::encode(MatrixView<const T>, BroadcastView<T>, MatrixView<T>,    \
+                                            const LassoReport&, const LassoOptions&, Stream&) const; \
+  template void split_signs(MatrixView<const T>, MatrixView<T>, Stream&);                            \
+  template void reconstruct(MatrixView<const T>, MatrixView<const T>, MatrixView<T>, Stream&);
 THALWEG_INSTANTIATE(float)
 THALWEG_INSTANTIATE(double)
 #undef THALWEG_INSTANTIATE

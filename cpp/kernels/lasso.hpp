@@ -110,6 +110,14 @@ class CodingDictionary {
   std::unique_ptr<Prepared> prepared_;
 };
 
+// The positive parts of codes (N, K), and beside them the negative parts, into out (N, 2 K).
+template <class T>
+void split_signs(MatrixView<const T> codes, MatrixView<T> out, Stream& stream);
+
+// out (N, n) = codes (N, K) D, or of codes that split_signs() has split (N, 2 K).
+template <class T>
+void reconstruct(MatrixView<const T> codes, MatrixView<const T> atoms, MatrixView<T> out, Stream& stream);
+
 }  // namespace cuda
 
 }  // namespace thalweg

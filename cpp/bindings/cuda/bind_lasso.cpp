@@ -48,6 +48,25 @@ void bind_dictionary(py::module_& m, const char* name) {
       .def("encode", &encode<T>, py::arg("x").noconvert(), py::arg("alpha").noconvert(),
            py::arg("codes").noconvert(), py::arg("gap").noconvert(), py::arg("n_iter").noconvert(),
            py::arg("status").noconvert(), py::arg("options"));
+  m.def(
+      "split_signs",
+      [](const Array<T>& codes, Array<T>& out) {
+        Call call;
+        const auto from = call.matrix(codes, "codes");
+        const auto to = call.result_matrix(out, "out");
+        call.run([&](Stream& stream) { split_signs<T>(from, to, stream); });
+      },
+      py::arg("codes").noconvert(), py::arg("out").noconvert());
+  m.def(
+      "reconstruct",
+      [](const Array<T>& codes, const Array<T>& atoms, Array<T>& out) {
+        Call call;
+        const auto z = call.matrix(codes, "codes");
+        const auto d = call.matrix(atoms, "dictionary");
+        const auto to = call.result_matrix(out, "out");
+        call.run([&](Stream& stream) { reconstruct<T>(z, d, to, stream); });
+      },
+      py::arg("codes").noconvert(), py::arg("atoms").noconvert(), py::arg("out").noconvert());
 }
 
 }  // namespace
