@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg import _native, ops
+from thalweg.inference.lasso import LassoSolver
 
 RUNS: list[Callable[[np.random.Generator], None]] = []
 
@@ -47,6 +48,30 @@ def random_numbers(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(words, expected)
     for dtype in (np.float32, np.float64):
         cuda.standard_normals(np.empty(5003, dtype), 1, 2, 3, 4)
+
+
+@run
+def lasso(rng: np.random.Generator) -> None:
+    # On chip, by products with a Gram matrix, and by two products with the dictionary.
+    for n_components, n_features in ((200, 60), (300, 100), (200, 20)):
+        D = rng.normal(size=(n_components, n_features))
+        D /= np.linalg.norm(D, axis=1, keepdims=True)
+        X = rng.normal(size=(300, n_features))
+        for dtype, tol in ((np.float32, 1e-4), (np.float32, 0.0), (np.float64, 1e-6)):
+            for alpha in (0.3, np.full((300, 1), 0.3)):
+                arguments = {"tol": tol, "max_iter": 2000 if tol else 20}
+                there = LassoSolver(D.astype(dtype), **arguments, device="cuda")
+                here = LassoSolver(D.astype(dtype), **arguments)
+                got, expected = (solver.encode(X.astype(dtype), alpha) for solver in (there, here))
+                np.testing.assert_allclose(got[0], expected[0], atol=0.1)
+                np.testing.assert_array_equal(got[1].status, expected[1].status)
+    codes = rng.normal(size=(37, 50)).astype(np.float32)
+    parts, rows = np.empty((37, 100), np.float32), np.empty((37, 20), np.float32)
+    atoms = rng.normal(size=(50, 20)).astype(np.float32)
+    cuda = _native.cuda()
+    cuda.split_signs(codes, parts)
+    cuda.reconstruct(parts, atoms, rows)
+    np.testing.assert_allclose(rows, codes @ atoms, atol=1e-4)
 
 
 @run

@@ -15,11 +15,11 @@
 #include <limits>
 
 #include "core/buffer.hpp"
+#include "core/lasso_numbers.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "cpu/matmul.hpp"
 #include "cpu/row_sums.hpp"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cpu {
 

@@ -1,5 +1,5 @@
 // What the lasso's methods share: the prepared dictionary and the rows of one block, in the units of
-// kernels/lasso_numbers.hpp.
+// core/lasso_numbers.hpp.
 #pragma once
 
 #include <cmath>
@@ -7,11 +7,11 @@
 #include <mutex>
 
 #include "core/buffer.hpp"
+#include "core/lasso_numbers.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "cpu/matmul.hpp"
 #include "kernels/lasso.hpp"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg {
 

@@ -1,8 +1,8 @@
 // The penalties' proximal maps on whole vectors.
 #pragma once
 
+#include "core/lasso_numbers.hpp"
 #include "core/simd.hpp"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cpu {
 

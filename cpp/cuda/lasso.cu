@@ -187,9 +187,10 @@ __global__ void __launch_bounds__(block_size)
   for (Index at = Index{blockIdx.x} * block_size + threadIdx.x; at < codes.rows * codes.cols; at += step) {
     const Index i = at / codes.cols;
     const Index j = at - i * codes.cols;
-    const T z = codes(i, j);
-    out(i, j) = z > T(0) ? z : T(0);
-    out(i, codes.cols + j) = z < T(0) ? -z : T(0);
+    const T z = codes.data[i * codes.stride + j];
+    T* const both = out.data + i * out.stride;
+    both[j] = z > T(0) ? z : T(0);
+    both[codes.cols + j] = z < T(0) ? -z : T(0);
   }
 }
 

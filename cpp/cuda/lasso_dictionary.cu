@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/lasso_numbers.hpp"
 #include "core/rng.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/mma.cuh"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cuda {
 namespace {

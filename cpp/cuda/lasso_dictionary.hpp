@@ -1,4 +1,4 @@
-// A dictionary on the device, prepared for the lasso, in the units of kernels/lasso_numbers.hpp.
+// A dictionary on the device, prepared for the lasso, in the units of core/lasso_numbers.hpp.
 #pragma once
 
 #include <memory>

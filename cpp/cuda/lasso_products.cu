@@ -8,11 +8,11 @@
 // for the sum over the row that decides the restart.
 #include <cmath>
 
+#include "core/lasso_numbers.hpp"
 #include "core/parallel.hpp"
 #include "cuda/lasso_iterate.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/mma.cuh"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cuda {
 namespace {

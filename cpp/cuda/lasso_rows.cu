@@ -12,9 +12,9 @@
 #include <cmath>
 #include <limits>
 
+#include "core/lasso_numbers.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/mma.cuh"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cuda {
 namespace {
@@ -25,6 +25,16 @@ constexpr unsigned block_size = warps * warp_size;
 
 __device__ Index my_row() { return Index{blockIdx.x} * warps + threadIdx.x / warp_size; }
 __device__ Index my_lane() { return threadIdx.x % warp_size; }
+
+template <class T>
+__device__ T* row_of(const MatrixView<T>& matrix, Index i) {
+  return matrix.data + i * matrix.stride;
+}
+
+template <class T>
+__device__ T weight_of(const BroadcastView<T>& alpha, Index i, Index j) {
+  return alpha.data[i * alpha.row_stride + j * alpha.col_stride];
+}
 
 __device__ double sum_of_warp(double value) {
   for (int way = 16; way > 0; way /= 2) value += __shfl_xor_sync(~0U, value, way);
@@ -44,7 +54,7 @@ template <class T>
 __device__ double largest_weight(const LassoProblem<T>& problem, Index i) {
   double largest = 0;
   for (Index j = my_lane(); j < problem.n_components; j += warp_size)
-    largest = max(largest, static_cast<double>(problem.alpha(i, j)));
+    largest = max(largest, static_cast<double>(weight_of(problem.alpha, i, j)));
   return largest_of_warp(largest);
 }
 
@@ -55,8 +65,9 @@ __global__ void __launch_bounds__(warp_size)
   const double scale = scale_for_weight(largest_weight(problem, 0), problem.scale, problem.penalty);
   const double factor = weight_factor(scale, problem.scale, problem.penalty) / problem.lipschitz;
   for (Index j = my_lane(); j < problem.stride; j += warp_size)
-    threshold[j] =
-        j < problem.n_components ? static_cast<T>(static_cast<double>(problem.alpha(0, j)) * factor) : T(1);
+    threshold[j] = j < problem.n_components
+                       ? static_cast<T>(static_cast<double>(weight_of(problem.alpha, 0, j)) * factor)
+                       : T(1);
 }
 
 template <class T>
@@ -66,7 +77,7 @@ __global__ void __launch_bounds__(block_size) load_kernel(const __grid_constant_
   if (p >= count) return;
   const Index lane = my_lane();
   const Index i = first + p;
-  const T* const x = problem.x.row(i);
+  const T* const x = row_of(problem.x, i);
   double largest = 0;
   for (Index k = lane; k < problem.x.cols; k += warp_size)
     largest = max(largest, std::abs(static_cast<double>(x[k])));
@@ -96,7 +107,7 @@ __global__ void __launch_bounds__(block_size) load_kernel(const __grid_constant_
     const bool is_atom = j < problem.n_components;
     T code = T(0);
     if (is_atom && problem.warm_start) {
-      code = static_cast<T>(static_cast<double>(problem.codes(i, j)) * code_scale);
+      code = static_cast<T>(static_cast<double>(row_of(problem.codes, i)[j]) * code_scale);
       if (problem.positive && code < T(0)) code = T(0);
     }
     const Index at = p * problem.stride + j;
@@ -105,7 +116,7 @@ __global__ void __launch_bounds__(block_size) load_kernel(const __grid_constant_
     if (rows.way != nullptr) rows.way[at] = Bfloat16{0};
     if (rows.threshold_stride > 0)
       rows.threshold[at] =
-          is_atom ? static_cast<T>(static_cast<double>(problem.alpha(i, j)) * to_threshold) : T(1);
+          is_atom ? static_cast<T>(static_cast<double>(weight_of(problem.alpha, i, j)) * to_threshold) : T(1);
   }
 }
 
@@ -133,7 +144,7 @@ __global__ void __launch_bounds__(block_size)
       value = static_cast<double>(static_cast<T>(static_cast<double>(code) * back)) * scale;
       code = static_cast<T>(value);
       const double size = std::abs(value);
-      const double alpha = static_cast<double>(problem.alpha(row.row, j)) * row.alpha_factor;
+      const double alpha = static_cast<double>(weight_of(problem.alpha, row.row, j)) * row.alpha_factor;
       penalty += alpha * (q == 1 ? size : q == 0 ? (size != 0 ? 1.0 : 0.0) : pow(size, q));
       squared += value * value;
       ++n_nonzero;
@@ -143,7 +154,7 @@ __global__ void __launch_bounds__(block_size)
   penalty = sum_of_warp(penalty);
   squared = sum_of_warp(squared);
   n_nonzero = __reduce_add_sync(~0U, n_nonzero);
-  const T* const x = problem.x.row(row.row);
+  const T* const x = row_of(problem.x, row.row);
   for (Index k = lane; k < problem.x.cols; k += warp_size)
     scratch.residual[p * problem.x.cols + k] = static_cast<double>(x[k]) * row.x_scale;
   if (lane == 0) {
@@ -178,7 +189,7 @@ struct RowView {
   const double* correlation;
 
   __device__ double alpha(Index j) const {
-    return static_cast<double>(problem.alpha(row.row, j)) * row.alpha_factor;
+    return static_cast<double>(weight_of(problem.alpha, row.row, j)) * row.alpha_factor;
   }
   __device__ double code(Index j) const { return static_cast<double>(codes[j]); }
   // c_j = <r, d_j> - l2 z_j
@@ -248,7 +259,7 @@ __global__ void __launch_bounds__(block_size)
   if (p >= count) return;
   const Index lane = my_lane();
   LassoRow row = rows.row[p];
-  const T* const x = problem.x.row(row.row);
+  const T* const x = row_of(problem.x, row.row);
   const double* const residual = scratch.residual + p * problem.x.cols;
   double residual_squared = 0;
   double x_residual = 0;
@@ -282,7 +293,7 @@ __global__ void __launch_bounds__(block_size)
   if (!is_finished) return;
   const double back = problem.scale / row.x_scale;
   for (Index j = lane; j < problem.n_components; j += warp_size)
-    problem.codes(row.row, j) = static_cast<T>(view.code(j) * back);
+    row_of(problem.codes, row.row)[j] = static_cast<T>(view.code(j) * back);
   if (lane == 0) {
     problem.report.gap[row.row] = gap;
     problem.report.n_iter[row.row] = static_cast<std::int32_t>(judgement.n_iter);

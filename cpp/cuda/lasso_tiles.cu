@@ -13,10 +13,10 @@
 #include <cmath>
 #include <cstddef>
 
+#include "core/lasso_numbers.hpp"
 #include "cuda/lasso_iterate.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/mma.cuh"
-#include "kernels/lasso_numbers.hpp"
 
 namespace thalweg::cuda {
 namespace {

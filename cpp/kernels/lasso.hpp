@@ -35,11 +35,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/lasso_numbers.hpp"
 #include "core/view.hpp"
 
 namespace thalweg {
 
-enum class Penalty { l0, l_half, l_two_thirds, l1 };
 enum class LassoMethod { ista, fista, coordinate_descent, active_set };
 enum class Criterion { duality_gap, optimality_residual, fixed_point_residual };
 enum class Status : std::int8_t { converged = 0, not_converged = 1, fixed_iterations = 2 };

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import threading
 import time
 
 import numpy as np
@@ -745,3 +748,231 @@ def test_methods_agree_on_real_patches(patches):
         assert_array_equal(info.status, lasso.CONVERGED)
         energies.append(reference.energy(X, D, Z, alpha))
     assert_allclose(energies[1:], energies[:-1], rtol=1e-8)
+
+
+# --- on the GPU, or its emulation
+
+# (n_samples, n_components, n_features) of every way to compute, in single precision: tiles of one warp and of
+# several, with rows left over; products with the Gram matrix; two products, with codes in registers and not.
+DEVICE_SHAPES = {
+    "tile": (70, 29, 12),
+    "wide tile": (37, 130, 50),
+    "several chunks": (250, 12, 8),
+    "Gram matrix": (35, 300, 90),
+    "two products": (35, 60, 12),
+    "many atoms": (3, 2100, 6),
+    "more atoms than registers": (2, 8300, 3),
+}
+each_device_shape = pytest.mark.parametrize("shape", DEVICE_SHAPES.values(), ids=DEVICE_SHAPES)
+
+
+@each_device_shape
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_device_does_no_worse_than_the_cpu(shape, dtype, cuda):
+    X, D = problem(*shape, dtype)
+    arguments = {"solver": "fista", "tol": 1e-4, "max_iter": 5000}
+    peak = np.abs(X @ D.T).max(axis=1, keepdims=True)
+    for alpha in (0.3 * float(np.median(peak)), 0.3 * peak):
+        Z, info = LassoSolver(D, **arguments, device="cuda").encode(X, alpha)
+        here = LassoSolver(D, **arguments).encode(X, alpha)
+        assert_array_equal(info.status, lasso.CONVERGED)
+        gap = reference.duality_gap(X, D, Z, np.asarray(alpha, dtype))
+        assert_allclose(info.gap, gap, rtol=1e-6, atol=1e-12)
+        energy, best = (reference.energy(X, D, codes, np.asarray(alpha, dtype)) for codes in (Z, here[0]))
+        unit = 0.5 * (X.astype(np.float64) ** 2).sum(axis=1)
+        assert (energy <= best + 1.0001e-4 * unit).all()
+        # Of single precision the iterations are others, but no more.
+        assert info.n_iter.mean() <= 1.1 * here[1].n_iter.mean() + 10
+
+
+@pytest.mark.parametrize("shape", ["tile", "Gram matrix", "two products"])
+def test_single_precision_reaches_a_gap_of_1e_6(shape, cuda):
+    X, D = problem(*DEVICE_SHAPES[shape], np.float32)
+    solver = LassoSolver(D, tol=1e-6, max_iter=20_000, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    Z, info = solver.encode(X[:20], alpha[:20])
+    assert_array_equal(info.status, lasso.CONVERGED)
+    assert (reference.duality_gap(X[:20], D, Z, alpha[:20]) <= 1.001e-6).all()
+
+
+def test_products_of_bfloat16_alone_would_not_do():
+    """What the anchor is for: a gradient of that precision ends far from 1e-6."""
+    X, D = (a.astype(np.float64) for a in problem(*DEVICE_SHAPES["tile"]))
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    L = reference.lipschitz(D)
+
+    def rough(a):
+        bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
+        return (
+            ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+        )
+
+    Z, gram = np.zeros((len(X), len(D))), rough(D @ D.T)
+    for _ in range(3000):
+        Z = reference.prox(Z + (X @ D.T - rough(Z) @ gram) / L, alpha / L, 1.0)
+    assert np.median(reference.duality_gap(X, D, Z, alpha)) > 1e-5
+
+
+@each_device_shape
+def test_a_row_owes_nothing_to_its_neighbours_on_the_device(shape, cuda):
+    X, D = problem(*shape, np.float32)
+    solver = LassoSolver(D, tol=1e-4, max_iter=5000, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    whole, info = solver.encode(X, alpha)
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled, again = solver.encode(X[order], alpha[order])
+    last, alone = solver.encode(X[-1:], alpha[-1:])
+    # Beyond rounding, which on a device depends on the number of rows, and one certificate more or less.
+    assert_allclose(shuffled, whole[order], atol=0.02)
+    assert_allclose(last[0], whole[-1], atol=0.02)
+    assert (np.abs(again.n_iter - info.n_iter[order]) <= 50).all()
+    assert abs(alone.n_iter[0] - info.n_iter[-1]) <= 50
+
+
+@each_device_shape
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_order_of_threads_does_not_show(shape, dtype, cuda, monkeypatch):
+    X, D = problem(*shape, dtype)
+    solver = LassoSolver(D, tol=1e-3, max_iter=200, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    results = []
+    for order in ("forward", "reverse", "forward"):
+        monkeypatch.setenv("THALWEG_EMULATION_ORDER", order)
+        Z, info = solver.encode(X, alpha)
+        results.append([Z.tobytes(), *(a.tobytes() for a in info[:3])])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_on_the_device_stay_there(dtype, cuda):
+    X, D = problem(40, 20, 12, dtype)
+    alpha = np.full((40, 1), 0.2, dtype)
+    init = np.random.default_rng(2).normal(size=(40, 20)).astype(dtype)
+    expected = LassoSolver(D, device="cuda").encode(X, alpha, init=init)
+    there = [cuda.to_device(a) for a in (X, D, alpha, init)]
+    Z, info = LassoSolver(there[1], device="cuda").encode(there[0], there[2], init=there[3])
+    assert isinstance(Z, cuda.DeviceArray)
+    assert_array_equal(Z.numpy(), expected[0])
+    for a, b in zip(info, expected[1]):
+        assert_array_equal(a, b)
+    for a, before in zip(there, (X, D, alpha, init)):
+        assert_array_equal(a.numpy(), before)
+    # Weights and starts on the device serve samples on the host too.
+    mixed, _ = LassoSolver(D, device="cuda").encode(X, there[2], init=there[3])
+    assert_array_equal(mixed, expected[0])
+    none, _ = LassoSolver(D, device="cuda").encode(there[0][:0], 0.1)
+    assert none.shape == (0, 20)
+
+
+DEVICE_FAULTS = {
+    "coordinate descent": ({"solver": "cd"}, "solver: device='cuda' has 'auto', 'fista', 'ista', got 'cd'"),
+    "active set": ({"solver": "active_set"}, "solver: device='cuda' has .*got 'active_set'"),
+    "unknown device": ({"device": "gpu"}, "device: expected 'cpu' or 'cuda', got 'gpu'"),
+    "no device": ({"device": None}, "device: expected 'cpu' or 'cuda'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), DEVICE_FAULTS.values(), ids=DEVICE_FAULTS)
+def test_what_no_device_has_is_refused(arguments, message):
+    """Before a device is asked for."""
+    with pytest.raises(ValueError, match=message):
+        LassoSolver(np.eye(3), **{"device": "cuda", **arguments})
+
+
+def test_bad_arrays_on_the_device(cuda):
+    X, D = problem(6, 5, 4)
+    solver = LassoSolver(D, device="cuda")
+    there = cuda.to_device(X)
+    spoilt = {value: cuda.to_device(spoiled(value)) for value in (np.nan, np.inf)}
+    for x, keywords, message in [
+        (spoilt[np.nan], {}, "X: .*NaN"),
+        (spoilt[np.inf], {}, "X: .*infinity"),
+        (cuda.to_device(X[:, :3].copy()), {}, "X: expected 4 features.*got 3"),
+        (cuda.to_device(X[0]), {}, r"X: expected 2 dimension.*\(4,\)"),
+        (there, {"alpha": -1.0}, "alpha: expected numbers >= 0, got -1"),
+        (there, {"alpha": np.ones((5, 1))}, r"alpha: .*got shape \(5, 1\)"),
+        (there, {"init": np.ones((6, 4))}, "init: expected shape"),
+        (there, {"init": np.full((6, 5), np.nan)}, "init: .*NaN"),
+        (there, {"out": np.ones((6, 5))}, "out: expected None"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            solver.encode(x, **{"alpha": 0.1, **keywords})
+    for call in (lambda: LassoSolver(D).encode(there, 0.1), lambda: LassoSolver(there)):
+        with pytest.raises(TypeError, match="set device='cuda'"):
+            call()
+
+
+def test_the_compiled_twin_checks_what_memory_needs(cuda):
+    X, D = problem(6, 5, 4)
+    good = {
+        "x": X,
+        "alpha": np.full((1, 1), 0.1),
+        "codes": np.zeros((6, 5)),
+        "gap": np.zeros(6),
+        "n_iter": np.zeros(6, np.int32),
+        "status": np.zeros(6, np.int8),
+    }
+    options = cuda.LassoOptions()
+    twin = cuda.CodingDictionary64(D, 0.0, 0)
+    with pytest.raises(ValueError, match="solver: device='cuda' has"):
+        twin.encode(**good, options=options)  # the default is the active set
+    options.method = cuda.LassoMethod.fista
+    twin.encode(**good, options=options)
+    assert (good["status"] == lasso.CONVERGED).all()
+    for name, bad in [
+        ("x", X[:, :3].copy()),
+        ("alpha", np.ones((2, 1))),
+        ("codes", np.zeros((6, 4))),
+        ("gap", np.zeros(5)),
+        ("n_iter", np.zeros(7, np.int32)),
+        ("status", np.zeros((6, 1), np.int8)),
+    ]:
+        with pytest.raises(ValueError, match="expected"):
+            twin.encode(**{**good, name: bad}, options=options)
+    for kind, wrong in ((cuda.CodingDictionary64, np.float32), (cuda.CodingDictionary32, np.float64)):
+        with pytest.raises(TypeError):
+            kind(D.astype(wrong), 0.0, 0)
+    with pytest.raises(ValueError, match="dictionary: expected at least one atom"):
+        cuda.CodingDictionary64(np.empty((0, 4)), 0.0, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_split_codes_and_reconstruct(dtype, cuda):
+    D = problem(7, 9, 5, dtype)[1]
+    codes = np.random.default_rng(1).normal(size=(7, 9)).astype(dtype)
+    codes[codes < 0.3] -= 0.3
+    parts, rows = np.empty((7, 18), dtype), np.empty((7, 5), dtype)
+    cuda.split_signs(codes, parts)
+    assert_array_equal(parts, np.hstack([np.maximum(codes, 0), np.maximum(-codes, 0)]))
+    for given in (codes, parts):
+        cuda.reconstruct(given, D, rows)
+        assert_allclose(rows, codes @ D, atol=20 * UNIT[dtype])
+    with pytest.raises(ValueError, match="codes: expected 9 columns, or twice as many, got 8"):
+        cuda.reconstruct(codes[:, :8].copy(), D, rows)
+    with pytest.raises(ValueError, match=r"out: expected shape \(7, 18\)"):
+        cuda.split_signs(codes, rows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ctrl_c_ends_a_long_run_on_the_device(dtype, cuda):
+    X, D = problem(20, 12, 8, dtype)
+    solver = LassoSolver(D, solver="ista", tol=0, max_iter=100_000_000, device="cuda")
+    asked, ended = [], threading.Event()
+
+    def interrupt():
+        if not ended.wait(0.5):
+            asked.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            solver.encode(X, 0.1)
+        returned = time.perf_counter()
+    finally:
+        ended.set()
+    thread.join()
+    assert returned - asked[0] < 0.2
+    codes, _ = LassoSolver(D, device="cuda").encode(X, 0.1)  # all is in order afterwards
+    assert np.isfinite(codes).all()

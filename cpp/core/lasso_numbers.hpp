@@ -10,9 +10,11 @@
 #include <limits>
 
 #include "core/scalar.hpp"
-#include "kernels/lasso.hpp"
 
 namespace thalweg {
+
+// Of |z|^q: q = 0, 1/2, 2/3, 1.
+enum class Penalty { l0, l_half, l_two_thirds, l1 };
 
 // --- units
 
