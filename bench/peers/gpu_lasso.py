@@ -36,7 +36,7 @@ TOLS = (1e-3, 1e-6)
 MAX_ITER = 20_000
 BAR = 0.5  # of PyTorch's time, at most
 CHUNK = 65_536  # rows at a time, for PyTorch: 64 MB an array with 256 atoms
-PROBE = 65_536  # rows that tell how many fit
+PROBE = 16_384  # rows that tell how many fit
 
 
 # --- data
