@@ -89,6 +89,7 @@ class RbmParameters:
             sigma,
             workspace=workshop.workspace,
             n_jobs=workshop.n_jobs,
+            device=workshop.device,
             modifier=modifier,
             samples=samples,
         )
@@ -107,6 +108,7 @@ class Workshop:
     loss: BipartiteLoss
     workspace: Any
     n_jobs: int
+    device: str
     parameters: RbmParameters
     velocity: RbmParameters | None
     spare_parameters: RbmParameters
