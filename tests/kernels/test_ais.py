@@ -142,7 +142,7 @@ def test_runs_are_those_of_the_reference(n, shape, kind, dtype):
         expected, V_last = reference.anneal(V, machine, base, t, DRAWS, dtype)
         # A uniform within rounding of its probability takes a run another way: one in 10^7 in float32.
         same = np.abs(found - expected) <= slack
-        assert (~same).sum() <= (1 if is_single and n == 150 else 0)
+        assert (~same).sum() <= (1 if is_single and n >= 70 else 0)
         if kind == "bernoulli":
             assert_array_equal(last[same], V_last[same])
         else:

@@ -300,11 +300,11 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
             self._make_loss(),
             make_workspace(parameters.up.dtype, self.device),
             thread_number(self.n_jobs),
-            self.device,
             parameters,
             velocity,
             parameters.like(),
             None if velocity is None else parameters.like(),
+            self.device,
         )
         try:
             self._workshop = workshop

@@ -108,11 +108,11 @@ class Workshop:
     loss: BipartiteLoss
     workspace: Any
     n_jobs: int
-    device: str
     parameters: RbmParameters
     velocity: RbmParameters | None
     spare_parameters: RbmParameters
     spare_velocity: RbmParameters | None
+    device: str = "cpu"
 
     def after_step(self) -> Workshop:
         """With what a step has written to the spare memory in the place of what it began from."""
