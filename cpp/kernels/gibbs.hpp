@@ -182,8 +182,8 @@ void unpack_states(ConstBits bits, MatrixView<T> real, int n_jobs);
 
 // The twins on a device, where all pointers then point. Products with real numbers, and products with bits in
 // double precision, have the order of those above; products with bits in single precision are sums of whole
-// multiples of a unit's own step, which is below 2^-28 of the sum of the absolute weights that reach the
-// unit, or below 2^-30 where they differ much in size: exact, in whatever order.
+// multiples of a unit's own step, which is at most 2^-27 of the sum of the absolute weights that reach the
+// unit, 2^-29 where one of them makes up a large part of it: exact, in whatever order.
 namespace cuda {
 
 class Stream;
