@@ -11,7 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg import _native, ops
+from thalweg._base import Draws, Phase
+from thalweg.inference.annealing import anneal_upwards
 from thalweg.inference.csc import ConvolutionalLassoSolver
+from thalweg.inference.gibbs import RbmMachine
+from thalweg.inference.lasso import LassoSolver
 
 RUNS: list[Callable[[np.random.Generator], None]] = []
 
@@ -48,6 +52,38 @@ def random_numbers(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(words, expected)
     for dtype in (np.float32, np.float64):
         cuda.standard_normals(np.empty(5003, dtype), 1, 2, 3, 4)
+
+
+@run
+def lasso(rng: np.random.Generator) -> None:
+    # On chip, by products with a Gram matrix, and by two products with the dictionary.
+    for n_components, n_features in ((200, 60), (300, 100), (200, 20)):
+        D = rng.normal(size=(n_components, n_features))
+        D /= np.linalg.norm(D, axis=1, keepdims=True)
+        X = rng.normal(size=(300, n_features))
+        for dtype, tol in ((np.float32, 1e-4), (np.float32, 0.0), (np.float64, 1e-6)):
+            for alpha in (0.3, np.full((300, 1), 0.3)):
+                arguments = {"tol": tol, "max_iter": 2000 if tol else 20}
+                there = LassoSolver(D.astype(dtype), **arguments, device="cuda")
+                here = LassoSolver(D.astype(dtype), **arguments)
+                got, expected = (solver.encode(X.astype(dtype), alpha) for solver in (there, here))
+                np.testing.assert_allclose(got[0], expected[0], atol=0.1)
+                np.testing.assert_array_equal(got[1].status, expected[1].status)
+    codes = rng.normal(size=(37, 50)).astype(np.float32)
+    parts, rows = np.empty((37, 100), np.float32), np.empty((37, 20), np.float32)
+    atoms = rng.normal(size=(50, 20)).astype(np.float32)
+    cuda = _native.cuda()
+    cuda.split_signs(codes, parts)
+    cuda.reconstruct(parts, atoms, rows)
+    np.testing.assert_allclose(rows, codes @ atoms, atol=1e-4)
+
+
+@run
+def conversions(rng: np.random.Generator) -> None:
+    cuda = _native.cuda()
+    x = rng.normal(size=(13, 77)).astype(np.float16)
+    np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
+    assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
 
 
 @run
@@ -92,14 +128,6 @@ def convolutional_sparse_coding(rng: np.random.Generator) -> None:
 
 
 @run
-def conversions(rng: np.random.Generator) -> None:
-    cuda = _native.cuda()
-    x = rng.normal(size=(13, 77)).astype(np.float16)
-    np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
-    assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
-
-
-@run
 def building_blocks(rng: np.random.Generator) -> None:
     probes = _native.cuda().probes
     a, b = rng.normal(size=(16, 32)).astype(np.float32), rng.normal(size=(32, 8)).astype(np.float32)
@@ -111,6 +139,24 @@ def building_blocks(rng: np.random.Generator) -> None:
     probes.async_tiles(x, np.empty(5 * 1024, np.float32))
     probes.row_sums(x.reshape(5, 1000), np.empty(5, np.float32))
     probes.graph(x, 3)
+
+
+@run
+def boltzmann_machines(rng: np.random.Generator) -> None:
+    draws = Draws(1, 8)
+    for dtype in (np.float32, np.float64):
+        X = (rng.random((70, 100)) < 0.4).astype(dtype)
+        for sigma in (None, np.ones(100, dtype)):
+            weights, bias = 0.1 * rng.normal(size=(33, 100)), rng.normal(size=100)
+            arrays = [a.astype(dtype) for a in (weights, bias, bias[:33])]
+            found, expected = (RbmMachine.of(*arrays, sigma, device=d) for d in ("cuda", "cpu"))
+            np.testing.assert_allclose(found.hidden(X), expected.hidden(X), atol=1e-5)
+            np.testing.assert_allclose(found.hidden(0.5 * X), expected.hidden(0.5 * X), atol=1e-5)
+            mean, chains = found.draw_hidden(X, draws)
+            found.sweep(chains, 70, draws)  # some of them in a graph
+            found.statistics([Phase(X, mean, np.ones(70, dtype))])
+            base = None if sigma is None else sigma
+            anneal_upwards(found, np.zeros(100, dtype), base, np.linspace(0, 1, 70), 20, 1)
 
 
 def main() -> None:
