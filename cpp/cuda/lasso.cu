@@ -91,14 +91,14 @@ class ChunkSolver {
     return !dictionary.has_two_products && fits_tiles(dictionary.stride);
   }
 
-  // Rows at a time: no more than an eighth of the device's memory holds.
+  // Rows at a time: no more than a sixteenth of the device's memory holds.
   [[nodiscard]] Index chunk_rows(Index rows) const {
     constexpr Index most_rows = is_emulated ? 96 : Index{1} << 19;
     const Index of_codes = is_anchored_ ? (has_tiles_ ? 20 : 28) : 6 * Index{sizeof(T)};
     const Index row_bytes =
         problem_.stride * (of_codes + 16 + (shares_thresholds_ ? 0 : 2 * Index{sizeof(T)})) +
         dictionary_.n_features * 12 + 2 * Index{sizeof(LassoRow)};
-    const auto budget = static_cast<Index>(device().memory / 8);
+    const auto budget = static_cast<Index>(device().memory / 16);
     return std::min(rows, std::clamp<Index>(budget / row_bytes, 32, most_rows));
   }
 
