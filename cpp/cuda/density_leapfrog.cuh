@@ -249,7 +249,7 @@ struct LeapState {
 // from `start`'s w and q, the v given, and y = 0. w, v and q are left only where steps follow, then with the
 // kick still to come; `is_last` says that none do, and of the last step w is not wanted.
 template <class T, unsigned Threads>
-__global__ void __launch_bounds__(Threads, Threads == block_size ? 3 : 1)
+__global__ void __launch_bounds__(Threads, Threads == block_size && sizeof(T) == 4 ? 3 : 1)
     leap_kernel(const __grid_constant__ SmallNetwork<T> net, const T* start_w, const T* start_q,
                 LeapState<T> state, Index n_rows, T t, T beta, T epsilon, Index count, bool is_first,
                 bool is_last) {

@@ -30,19 +30,48 @@ namespace {
 
 // --- draws
 
-// Normals that one block of words gives.
+// Sixteen bytes of numbers: the normals that one block of words gives, in either precision.
 template <class T>
-constexpr int normals_of_block = std::is_same_v<T, float> ? 4 : 2;
-
+constexpr int pack_size = 16 / static_cast<int>(sizeof(T));
 template <class T>
-struct Normals {
-  T value[normals_of_block<T>];
+struct alignas(16) Pack {
+  T value[pack_size<T>];
 };
 
+// Whether every row begins at a multiple of 16 bytes.
 template <class T>
-__device__ inline Normals<T> draw(const rng::Sequence& sequence, Index block) {
+bool has_packs(MatrixView<T> rows) {
+  return reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(Pack<T>) == 0 &&
+         rows.stride % pack_size<T> == 0;
+}
+
+// Pack `block` of a row of `cols`; as one where the row is aligned and the pack whole. What lies beyond the
+// row's end is not touched, and comes as zero.
+template <class T>
+__device__ inline Pack<T> get_pack(const T* row, Index block, Index cols, bool is_aligned) {
+  const T* const from = row + block * pack_size<T>;
+  if (is_aligned && (block + 1) * pack_size<T> <= cols) return *reinterpret_cast<const Pack<T>*>(from);
+  Pack<T> pack;
+#pragma unroll
+  for (int i = 0; i < pack_size<T>; ++i) pack.value[i] = block * pack_size<T> + i < cols ? from[i] : T(0);
+  return pack;
+}
+template <class T>
+__device__ inline void put_pack(T* row, Index block, Index cols, bool is_aligned, const Pack<T>& pack) {
+  T* const to = row + block * pack_size<T>;
+  if (is_aligned && (block + 1) * pack_size<T> <= cols) {
+    *reinterpret_cast<Pack<T>*>(to) = pack;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < pack_size<T>; ++i)
+    if (block * pack_size<T> + i < cols) to[i] = pack.value[i];
+}
+
+template <class T>
+__device__ inline Pack<T> draw(const rng::Sequence& sequence, Index block) {
   const rng::Block words = sequence.block(static_cast<std::uint32_t>(block));
-  Normals<T> made;
+  Pack<T> made;
   if constexpr (std::is_same_v<T, float>) {
     const auto drawn = rng::normals_of_float(words);
     for (int i = 0; i < 4; ++i) made.value[i] = drawn[static_cast<std::size_t>(i)];
@@ -54,16 +83,13 @@ __device__ inline Normals<T> draw(const rng::Sequence& sequence, Index block) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(rows::block_size) normal_rows_kernel(MatrixView<T> out, rng::Sequence of) {
-  constexpr int size = normals_of_block<T>;
+__global__ void __launch_bounds__(rows::block_size)
+    normal_rows_kernel(MatrixView<T> out, bool is_aligned, rng::Sequence of) {
   for (Index r = rows::first(); r < out.rows; r += rows::step()) {
     rng::Sequence sequence = of;
     sequence.row += static_cast<std::uint64_t>(r);
-    for (Index b = rows::lane(); b * size < out.cols; b += 32) {
-      const Normals<T> drawn = draw<T>(sequence, b);
-      for (int i = 0; i < size; ++i)
-        if (b * size + i < out.cols) out(r, b * size + i) = drawn.value[i];
-    }
+    for (Index block = rows::lane(); block * pack_size<T> < out.cols; block += 32)
+      put_pack(out.row(r), block, out.cols, is_aligned, draw<T>(sequence, block));
   }
 }
 
@@ -163,25 +189,26 @@ struct Draws {
 // Momenta and their energies, and the ends of trajectories without what the layers add.
 template <class T>
 __global__ void __launch_bounds__(rows::block_size)
-    begin_kernel(MatrixView<const T> X, const T* b, Draws draws, Count* count, Multiples<T> position, T* P,
-                 T* X_end, double* kinetic) {
-  constexpr int size = normals_of_block<T>;
+    begin_kernel(MatrixView<const T> X, bool is_aligned, const T* b, Draws draws, Count* count,
+                 Multiples<T> position, T* P, T* X_end, double* kinetic) {
+  const Index d = X.cols;
   const std::uint32_t number = count->drawn;
   for (Index r = rows::first(); r < X.rows; r += rows::step()) {
     const rng::Sequence sequence = draws.at(r, number);
-    const T* x = X.row(r);
     double total = 0;
-    for (Index block = rows::lane(); block * size < X.cols; block += 32) {
-      const Normals<T> drawn = draw<T>(sequence, block);
+    for (Index block = rows::lane(); block * pack_size<T> < d; block += 32) {
+      const Pack<T> p = draw<T>(sequence, block);
+      const Pack<T> x = get_pack(X.row(r), block, d, is_aligned);
+      const Pack<T> bias = get_pack(b, block, d, is_aligned);
+      Pack<T> end;
 #pragma unroll
-      for (int i = 0; i < size; ++i) {
-        const Index j = block * size + i;
-        if (j >= X.cols) break;
-        const T p = drawn.value[i];
-        P[r * X.cols + j] = p;
-        X_end[r * X.cols + j] = position.of(x[j], p, b[j]);
-        total += static_cast<double>(p) * static_cast<double>(p);
+      for (int i = 0; i < pack_size<T>; ++i) {
+        end.value[i] = position.of(x.value[i], p.value[i], bias.value[i]);
+        const auto wide = static_cast<double>(p.value[i]);
+        if (block * pack_size<T> + i < d) total += wide * wide;
       }
+      put_pack(P + r * d, block, d, is_aligned, p);
+      put_pack(X_end + r * d, block, d, is_aligned, end);
     }
     total = rows::sum(total);
     if (rows::lane() == 0) kinetic[r] = 0.5 * total;
@@ -342,6 +369,9 @@ class ChainMoves {
 
  private:
   static constexpr Index fewest_for_graph = 4;
+  static constexpr double most_steps_of_launch = 2048;
+  static constexpr double least_of_step = 5e7;          // its barriers take as long as so many multiply-adds
+  static constexpr double most_steps_of_launch = 2048;  // some hundredths of a second, by barriers alone
 
   struct Operations {
     double through, above;  // the first layer; both ways above it, and G
@@ -349,13 +379,15 @@ class ChainMoves {
   [[nodiscard]] Operations operations(Index n_rows) const {
     const auto rows = static_cast<double>(n_rows);
     const auto width = static_cast<double>(density_.width());
-    return {rows * width * static_cast<double>(density_.n_features),
-            rows * (2 * density_.products_above() + (has_gram() ? width * width : 0))};
+    const double above = rows * (2 * density_.products_above() + (has_gram() ? width * width : 0));
+    return {rows * width * static_cast<double>(density_.n_features), std::max(above, least_of_step)};
+  }
+  [[nodiscard]] double of_trajectory(Index n_rows) const {
+    const auto [through, above] = operations(n_rows);
+    return 4 * through + static_cast<double>(moves_.n_leapfrog) * above;
   }
   [[nodiscard]] bool has_short_trajectories(Index n_rows) const {
-    const auto [through, above] = operations(n_rows);
-    return 4 * through + static_cast<double>(moves_.n_leapfrog) * above < Pace::most_ahead / 100 &&
-           (small_ || moves_.n_leapfrog < 1000);
+    return of_trajectory(n_rows) < Pace::most_ahead / 20;
   }
   [[nodiscard]] bool has_gram() const { return gram_.size() > 0; }
 
@@ -373,8 +405,7 @@ class ChainMoves {
   void run_by_graph(MatrixView<T> X, Index first, const DensityMoveReport& report) {
     trajectory(X, first, report, nullptr);  // what cuBLAS makes on first use is no part of the graph
     const Graph graph(stream_, [&] { trajectory(X, first, report, nullptr); });
-    const auto [through, above] = operations(X.rows);
-    const double work = 4 * through + static_cast<double>(moves_.n_leapfrog) * above;
+    const double work = of_trajectory(X.rows);
     for (Index i = 1; i < moves_.n_steps; ++i) {
       pace_.add(work + 8 * Pace::least);
       graph.launch(stream_);
@@ -392,9 +423,9 @@ class ChainMoves {
       if (pace != nullptr) pace->add(of);
     };
     charge(4 * work.through);
-    rows::launch_rows(begin_kernel<T>, n, stream_, MatrixView<const T>(X), density_.visible_bias.data(),
-                      Draws{sequence(first, 0)}, count_.data(), position_, P_.data(), X_end.data,
-                      kinetic_.data());
+    rows::launch_rows(begin_kernel<T>, n, stream_, MatrixView<const T>(X), has_packs(X) && has_packs(X_end),
+                      density_.visible_bias.data(), Draws{sequence(first, 0)}, count_.data(), position_,
+                      P_.data(), X_end.data, kinetic_.data());
     if (moves_.n_leapfrog > 1) bottom.up({P_.data(), n, d}, v_.data(), stream_);
     leap(n, pace);
     bottom.down(y_x_.data(), T(1), X_end, stream_);
@@ -445,8 +476,7 @@ class ChainMoves {
       leap_by_products(state, n, step, pace);
       return;
     }
-    const Index at_once =
-        static_cast<Index>(std::clamp(Pace::most_ahead / std::max(step, Pace::least / 10), 1.0, 1e6));
+    const auto at_once = static_cast<Index>(std::clamp(Pace::most_ahead / step, 1.0, most_steps_of_launch));
     for (Index l = 0; l < moves_.n_leapfrog; l += at_once) {
       const Index count = std::min(at_once, moves_.n_leapfrog - l);
       if (pace != nullptr) pace->add(static_cast<double>(count) * step);
@@ -584,7 +614,7 @@ void DeepDensity<T>::move(MatrixView<T> X, const DensityMoves& moves, const Dens
 template <class T>
 void normal_rows(MatrixView<T> out, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                  std::uint32_t step, Stream& device_stream) {
-  rows::launch_rows(normal_rows_kernel<T>, out.rows, device_stream, out,
+  rows::launch_rows(normal_rows_kernel<T>, out.rows, device_stream, out, has_packs(out),
                     rng::Sequence{seed, stream, first_row, step});
 }
 
