@@ -186,28 +186,28 @@ def test_chains_on_the_device_leave_a_mixture_invariant(cuda: Any) -> None:
     means = rbm.visible_mean(H)
     logits = H @ rbm.hidden_bias + 0.5 * (means**2).sum(axis=1)
     share = np.exp(logits - logits.max())
-    pick = np.random.default_rng(0).choice(32, size=4000, p=share / share.sum())
-    start = means[pick] + _rng.normal_rows(1, 999, 0, (4000, 2))
+    pick = np.random.default_rng(0).choice(32, size=1200, p=share / share.sum())
+    start = means[pick] + _rng.normal_rows(1, 999, 0, (1200, 2))
     for sampler in (
         MetropolisAdjustedLangevin(0.8, device="cuda"),
         HamiltonianMonteCarlo(0.9, 3, device="cuda"),
     ):
-        chains = sampler.run(energy, start, 4, DRAWS)
+        chains = sampler.run(energy, start, 3, DRAWS)
         assert 0.5 < chains.acceptance < 0.99
         assert not np.array_equal(chains.X, start)
-        assert_allclose(chains.X.mean(axis=0), start.mean(axis=0), atol=0.1)
-        assert_allclose(np.cov(chains.X.T), np.cov(start.T), atol=0.3)
+        assert_allclose(chains.X.mean(axis=0), start.mean(axis=0), atol=0.25)
+        assert_allclose(np.cov(chains.X.T), np.cov(start.T), atol=0.8)
         for j in range(2):
             assert stats.ks_2samp(chains.X[:, j], start[:, j]).pvalue > 0.001
 
 
 def test_chains_that_diverge_on_the_device_halve_the_step(cuda: Any) -> None:
-    energy, X = deep(d=3, sigma=0.5), exact_samples(20)
-    for sampler in (Langevin(4000.0), HamiltonianMonteCarlo(1e5, 60)):
+    energy, X = deep(d=3, sigma=0.5), exact_samples(6)
+    for sampler in (Langevin(4000.0), HamiltonianMonteCarlo(1e6, 30)):
         with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
-            host = sampler.run(energy, X, 10, DRAWS)
+            host = sampler.run(energy, X, 4, DRAWS)
         with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
-            found = replace(sampler, device="cuda").run(energy, X, 10, DRAWS)
+            found = replace(sampler, device="cuda").run(energy, X, 4, DRAWS)
         assert (found.n_halvings, found.step_size) == (host.n_halvings, host.step_size)
         assert_allclose(found.X, host.X, atol=1e-6)
 

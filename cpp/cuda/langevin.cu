@@ -370,8 +370,7 @@ class ChainMoves {
  private:
   static constexpr Index fewest_for_graph = 4;
   static constexpr double most_steps_of_launch = 2048;
-  static constexpr double least_of_step = 5e7;          // its barriers take as long as so many multiply-adds
-  static constexpr double most_steps_of_launch = 2048;  // some hundredths of a second, by barriers alone
+  static constexpr double least_of_step = 5e7;  // its barriers take as long as so many multiply-adds
 
   struct Operations {
     double through, above;  // the first layer; both ways above it, and G
