@@ -74,9 +74,11 @@ __device__ inline Pack<T> draw(const rng::Sequence& sequence, Index block) {
   Pack<T> made;
   if constexpr (std::is_same_v<T, float>) {
     const auto drawn = rng::normals_of_float(words);
+#pragma unroll
     for (int i = 0; i < 4; ++i) made.value[i] = drawn[static_cast<std::size_t>(i)];
   } else {
     const auto drawn = rng::normals(words);
+#pragma unroll
     for (int i = 0; i < 2; ++i) made.value[i] = drawn[static_cast<std::size_t>(i)];
   }
   return made;
@@ -218,7 +220,7 @@ __global__ void __launch_bounds__(rows::block_size)
 
 // The units' state between the steps, where they are done by matrix products.
 template <class T>
-__global__ void __launch_bounds__(rows::block_size)
+__global__ void __launch_bounds__(rows::block_size, 4)
     leap_step_kernel(leapfrog::LeapState<T> s, const T* w_0, const T* q, const T* gram_q, const T* visible,
                      T beta, T h, T epsilon, bool is_first, bool goes_on, Index n_rows, Index n) {
   for (Index r = rows::first(); r < n_rows; r += rows::step())
@@ -260,7 +262,7 @@ struct Ends {
 
 // Whether each trajectory's end is taken, and if so, the taking. A warp a chain.
 template <class T>
-__global__ void __launch_bounds__(rows::block_size)
+__global__ void __launch_bounds__(rows::block_size, 3)
     decide_kernel(Ends<T> ends, const T* b, Index n_units, double inverse_variance, double t,
                   Multiples<T> momentum, Draws tests, Count* count, DensityMoveReport report) {
   const Index d = ends.X.cols;
