@@ -12,6 +12,9 @@ import numpy as np
 
 from deep_densities import empty_gradient, flat, random_density
 from thalweg import _native, ops
+from thalweg._base import Draws, Phase
+from thalweg.inference.annealing import anneal_upwards
+from thalweg.inference.gibbs import RbmMachine
 
 RUNS: list[Callable[[np.random.Generator], None]] = []
 
@@ -98,6 +101,24 @@ def deep_densities(rng: np.random.Generator) -> None:
                 np.testing.assert_allclose(there, here, **tolerance)
             for there, here in zip(*gradients):
                 np.testing.assert_allclose(there, here, **tolerance)
+
+
+@run
+def boltzmann_machines(rng: np.random.Generator) -> None:
+    draws = Draws(1, 8)
+    for dtype in (np.float32, np.float64):
+        X = (rng.random((70, 100)) < 0.4).astype(dtype)
+        for sigma in (None, np.ones(100, dtype)):
+            weights, bias = 0.1 * rng.normal(size=(33, 100)), rng.normal(size=100)
+            arrays = [a.astype(dtype) for a in (weights, bias, bias[:33])]
+            found, expected = (RbmMachine.of(*arrays, sigma, device=d) for d in ("cuda", "cpu"))
+            np.testing.assert_allclose(found.hidden(X), expected.hidden(X), atol=1e-5)
+            np.testing.assert_allclose(found.hidden(0.5 * X), expected.hidden(0.5 * X), atol=1e-5)
+            mean, chains = found.draw_hidden(X, draws)
+            found.sweep(chains, 70, draws)  # some of them in a graph
+            found.statistics([Phase(X, mean, np.ones(70, dtype))])
+            base = None if sigma is None else sigma
+            anneal_upwards(found, np.zeros(100, dtype), base, np.linspace(0, 1, 70), 20, 1)
 
 
 def main() -> None:

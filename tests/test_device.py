@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -372,6 +375,44 @@ def test_threads_have_streams_of_their_own(rng, cuda):
         np.testing.assert_allclose(b.numpy(), expected, atol=1e-12)
 
 
+def test_ctrl_c_ends_long_work_on_the_device(cuda):
+    x = np.zeros(1000, np.float32)
+    asked = []
+
+    def interrupt():
+        time.sleep(0.3)
+        asked.append(time.perf_counter())
+        os.kill(os.getpid(), 2)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        cuda.probes.graph(x, 10**9)
+    assert time.perf_counter() - asked[0] < 0.2
+    thread.join()
+    assert not x.any()
+    np.testing.assert_array_equal(ops.shrink(np.ones(3), 1, device="cuda"), np.zeros(3))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_is_told(cuda):
+    cuda.to_device(np.ones(3))
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads that the child does not have
+        child = os.fork()
+    if child == 0:
+        try:
+            cuda.to_device(np.ones(3))
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read().startswith("CUDA cannot be used in a process forked after its first use")
+    os.waitpid(child, 0)
+
+
 # --- without a device
 
 
@@ -407,7 +448,9 @@ def test_importing_the_package_loads_no_cuda():
 def library(name, cuda):
     if cuda.is_emulated:
         pytest.skip(f"{name}: backend cuda is emulated, and it needs a GPU")
-    found = pytest.importorskip(name, reason=f"{name} is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what others say while they are imported
+        found = pytest.importorskip(name, reason=f"{name} is not installed")
     is_there = found.cuda.is_available() if name == "torch" else found.cuda.runtime.getDeviceCount() > 0
     if not is_there:
         pytest.skip(f"{name} sees no GPU")

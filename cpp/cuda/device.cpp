@@ -42,6 +42,11 @@ void check(cudaError_t status, std::source_location where) {
 }
 
 std::string device_fault() {
+  try {
+    require_same_process();
+  } catch (const Error& error) {
+    return error.what();
+  }
   int driver = 0;
   int runtime = 0;
   (void)cudaDriverGetVersion(&driver);

@@ -49,6 +49,15 @@ void* allocate(std::size_t bytes, Stream& stream) {
 
 void deallocate(void* memory, Stream& stream) noexcept { (void)cudaFreeAsync(memory, stream.get()); }
 
+void upload_bytes(const void* from, void* to, std::size_t bytes, Stream& stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream.get()));
+  // Ordinary memory has been read by now; pinned memory, which some libraries hand out, is read when its turn
+  // comes.
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, from) != cudaSuccess) (void)cudaGetLastError();
+  if (attributes.type == cudaMemoryTypeHost || attributes.type == cudaMemoryTypeManaged) stream.synchronize();
+}
+
 void trim_memory() { check(cudaMemPoolTrimTo(pool(), 0)); }
 
 }  // namespace thalweg::cuda

@@ -73,10 +73,10 @@ void clear(T* data, Index size, Stream& stream) {
 }
 
 // The host's memory may be reused as soon as this returns.
+void upload_bytes(const void* from, void* to, std::size_t bytes, Stream& stream);
 template <class T>
 void upload(const T* from, T* to, Index size, Stream& stream) {
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(size) * sizeof(T), cudaMemcpyHostToDevice,
-                        stream.get()));
+  upload_bytes(from, to, static_cast<std::size_t>(size) * sizeof(T), stream);
 }
 
 // Waits for the stream, Ctrl-C included, and then for the copy.

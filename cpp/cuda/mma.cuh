@@ -9,11 +9,15 @@
 //   + 8..)
 //                    b[0] (2t..2t+1, g)    b[1] (2t + 8.., g)     two numbers a word, the first in its low
 //                    half
-//   both             d[0] (g, 2t)          d[1] (g, 2t + 1)       d[2] (g + 8, 2t)          d[3] (g + 8, 2t +
-//   1) m8n8k4, double   a (g, t)              b (t, g)               d[0] (g, 2t)              d[1] (g, 2t +
+//   m16n8k32, int8   a[0] (g, 4t..4t+3)    a[1] (g + 8, 4t..)     a[2] (g, 4t + 16..)       a[3] (g + 8, 4t
+//   + 16..)
+//                    b[0] (4t..4t+3, g)    b[1] (4t + 16.., g)    four numbers a word, the first lowest
+//   all of these     d[0] (g, 2t)          d[1] (g, 2t + 1)       d[2] (g + 8, 2t)          d[3] (g + 8, 2t +
 //   1)
+//   m8n8k4, double   a (g, t)              b (t, g)               d[0] (g, 2t)              d[1] (g, 2t + 1)
 //
-// Products of tf32 and bf16 numbers are exact; the hardware's sums in float are cut off, not rounded.
+// Products of tf32 and bf16 numbers are exact; the hardware's sums in float are cut off, not rounded. Sums of
+// whole numbers are exact modulo 2^32.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -79,6 +83,19 @@ __device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], cons
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// `a` holds numbers from 0 to 255, `b` numbers from -128 to 127.
+__device__ inline void mma_int8(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+#ifdef THALWEG_CUDA_EMULATION
+  emulated::mma_int8(d, a, b);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
 }

@@ -83,6 +83,30 @@ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint
       [](const auto& of, int k, int col) { return half_of(of(4 * col + k % 8 / 2).b[k / 8], k % 2); });
 }
 
+inline void mma_int8(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  Fragments mine{};
+  std::memcpy(mine.a, a, sizeof mine.a);
+  std::memcpy(mine.b, b, sizeof mine.b);
+  const auto* const slots = ::emulation::exchange(~0U, &mine, sizeof mine);
+  const auto lane = static_cast<int>(::emulation::lane());
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4 + 8 * (i / 2);
+    const int col = 2 * (lane % 4) + i % 2;
+    auto sum = static_cast<std::uint32_t>(d[i]);
+    for (int t = 0; t < 4; ++t) {
+      const auto of_a = ::emulation::brought<Fragments>(slots[4 * (row % 8) + t]);
+      const auto of_b = ::emulation::brought<Fragments>(slots[4 * col + t]);
+      for (int half = 0; half < 2; ++half)
+        for (int byte = 0; byte < 4; ++byte) {
+          const auto x = static_cast<std::uint8_t>(of_a.a[row / 8 + 2 * half] >> (8 * byte));
+          const auto y = static_cast<std::int8_t>(of_b.b[half] >> (8 * byte));
+          sum += static_cast<std::uint32_t>(int{x} * int{y});
+        }
+    }
+    d[i] = static_cast<int>(sum);
+  }
+}
+
 inline void mma_double(double (&d)[2], double a, double b) {
   const double mine[2] = {a, b};
   const auto* const slots = ::emulation::exchange(~0U, mine, sizeof mine);

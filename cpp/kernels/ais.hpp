@@ -34,4 +34,11 @@ void anneal(const RbmView<T>& rbm, const Tempering<T>& base, std::span<const dou
             MatrixView<T> visible_real, const Draw& draw, double* log_weights, RbmWorkspace<T>& workspace,
             int n_jobs);
 
+// `t` is in the host's memory, everything else on the device.
+namespace cuda {
+template <class T>
+void anneal(const PreparedRbm<T>& rbm, const Tempering<T>& base, std::span<const double> t, Bits visible,
+            MatrixView<T> visible_real, const Draw& draw, double* log_weights, Stream& stream);
+}  // namespace cuda
+
 }  // namespace thalweg

@@ -44,9 +44,10 @@ struct BitsView {
   Index units = 0;
   Index stride = 0;
 
-  [[nodiscard]] Index words() const { return (units + 31) / 32; }
-  [[nodiscard]] Word* word(Index w) const { return data + w * stride; }
-  [[nodiscard]] Word& operator()(Index w, Index r) const { return data[w * stride + r]; }
+  // constexpr: kernels on a device call them too
+  [[nodiscard]] constexpr Index words() const { return (units + 31) / 32; }
+  [[nodiscard]] constexpr Word* word(Index w) const { return data + w * stride; }
+  [[nodiscard]] constexpr Word& operator()(Index w, Index r) const { return data[w * stride + r]; }
   [[nodiscard]] BitsView middle_rows(Index first, Index count) const {
     return {data + first, count, units, stride};
   }
@@ -179,4 +180,57 @@ bool pack_states(MatrixView<const T> real, Bits bits, int n_jobs);
 template <class T>
 void unpack_states(ConstBits bits, MatrixView<T> real, int n_jobs);
 
+// The twins on a device, where all pointers then point. Products with real numbers, and products with bits in
+// double precision, have the order of those above; products with bits in single precision are sums of whole
+// multiples of a unit's own step, which is at most 2^-27 of the sum of the absolute weights that reach the
+// unit, 2^-29 where one of them makes up a large part of it: exact, in whatever order.
+namespace cuda {
+
+class Stream;
+
+// A machine as the kernels take it: its arrays, which must live as long, and the weights once more in the
+// form of the tensor cores.
+template <class T>
+class PreparedRbm {
+ public:
+  struct Memory;
+
+  PreparedRbm(const RbmView<T>& rbm, Stream& stream);
+  ~PreparedRbm();
+  PreparedRbm(const PreparedRbm&) = delete;
+  PreparedRbm& operator=(const PreparedRbm&) = delete;
+  [[nodiscard]] const RbmView<T>& view() const { return view_; }
+  [[nodiscard]] const Memory& memory() const { return *memory_; }
+
+ private:
+  RbmView<T> view_;
+  std::unique_ptr<Memory> memory_;
+};
+
+template <class T>
+void hidden_given_visible(const PreparedRbm<T>& rbm, const StatesView<T>& visible,
+                          const Tempering<T>& tempering, const Draw& draw, const Activation<T>& out,
+                          Stream& stream);
+template <class T>
+void visible_given_hidden(const PreparedRbm<T>& rbm, const StatesView<T>& hidden,
+                          const Tempering<T>& tempering, const Draw& draw, const Activation<T>& out,
+                          Stream& stream);
+template <class T>
+void gibbs_sweeps(const PreparedRbm<T>& rbm, Bits hidden, Bits visible, MatrixView<T> visible_real,
+                  MatrixView<T> hidden_mean, const Tempering<T>& tempering, const Draw& draw, Index n_sweeps,
+                  Stream& stream);
+template <class T>
+void phase_statistics(std::span<const Phase<T>> phases, Index n_extra, Index n_visible, Index n_hidden,
+                      const T* scale, T* up, Index up_stride, T* visible, T* hidden, Stream& stream);
+template <class T>
+void transpose(MatrixView<const T> from, const T* scale, T* to, Index to_stride, Stream& stream);
+template <class T>
+bool pack_states(MatrixView<const T> real, Bits bits, Stream& stream);
+template <class T>
+void unpack_states(ConstBits bits, MatrixView<T> real, Stream& stream);
+
+// The first row with bits beyond its units, or -1.
+[[nodiscard]] Index row_with_more_bits(ConstBits bits, Stream& stream);
+
+}  // namespace cuda
 }  // namespace thalweg

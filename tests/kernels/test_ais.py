@@ -14,14 +14,41 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from reference import ais as reference
 from reference import gibbs, rbm
+from thalweg import _native
 from thalweg._base import Draws
-from thalweg._native import cpu
 from thalweg.inference.gibbs import RbmMachine
 
 KINDS = ("bernoulli", "gaussian")
 DRAWS = Draws(seed=2**40 + 3, stream=12, first_row=2**33 + 1, step=7)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+class Current:
+    """The backend under test."""
+
+    device = "cpu"
+
+    @classmethod
+    def kernels(cls) -> Any:
+        return _native.kernels(cls.device)
+
+    @classmethod
+    def is_fast(cls) -> bool:
+        """Whether it is no emulation."""
+        return cls.device == "cpu" or not cls.kernels().is_emulated
+
+
+@pytest.fixture(autouse=True)
+def on_backend(backend):
+    Current.device = backend
+    yield
+    Current.device = "cpu"
+
+
+def native_machine(machine: Any, dtype: Any) -> Any:
+    parameters = {name: x.astype(dtype) for name, x in machine.items()}
+    return RbmMachine.of(**parameters, device=Current.device).native
 
 
 def problem(kind: str, n_hidden: int, n_visible: int, seed: int = 0, scale: float = 1.0) -> Any:
@@ -74,11 +101,11 @@ def anneal(
     log_weights: Any = None,
 ) -> Any:
     """Log weights and last states of the native runs."""
-    native = RbmMachine.of(**{name: x.astype(dtype) for name, x in machine.items()}).native
+    native = native_machine(machine, dtype)
     is_gaussian = "sigma" in machine
     visible = V.astype(dtype) if is_gaussian else gibbs.pack(V)
     log_weights = np.zeros(len(V)) if log_weights is None else log_weights
-    cpu.anneal(
+    Current.kernels().anneal(
         rbm=native,
         base_bias=None if base is None else base["visible_bias"].astype(dtype),
         base_sigma=base["sigma"].astype(dtype) if is_gaussian and base is not None else None,
@@ -103,6 +130,7 @@ def anneal(
 @pytest.mark.parametrize("n", [1, 13, 150])
 def test_runs_are_those_of_the_reference(n, shape, kind, dtype):
     machine, base = (rounded(p, dtype) for p in problem(kind, *shape, scale=0.5))
+    n = n if Current.is_fast() else min(n, 70)
     V = draw_base(n, base).astype(dtype).astype(np.float64)
     is_single = dtype == np.float32
     # Gaussian visibles carry the rounding of one step to the next.
@@ -114,7 +142,7 @@ def test_runs_are_those_of_the_reference(n, shape, kind, dtype):
         expected, V_last = reference.anneal(V, machine, base, t, DRAWS, dtype)
         # A uniform within rounding of its probability takes a run another way: one in 10^7 in float32.
         same = np.abs(found - expected) <= slack
-        assert (~same).sum() <= (1 if is_single and n == 150 else 0)
+        assert (~same).sum() <= (1 if is_single and n >= 70 else 0)
         if kind == "bernoulli":
             assert_array_equal(last[same], V_last[same])
         else:
@@ -161,12 +189,13 @@ def test_no_base_model_is_one_of_zeros_and_ones(kind, dtype):
 @every_kind
 def test_bits_do_not_depend_on_threads_or_batching(kind, dtype):
     machine, base = problem(kind, 70, 90, scale=0.3)
-    V, t = draw_base(600, base), np.linspace(0, 1, 8)
+    n = 600 if Current.is_fast() else 70
+    V, t = draw_base(n, base), np.linspace(0, 1, 8)
     expected = anneal(V, machine, base, t, dtype=dtype)
     for n_jobs in (2, 3):
         for a, b in zip(anneal(V, machine, base, t, dtype=dtype, n_jobs=n_jobs), expected):
             assert_array_equal(a, b)
-    for start, stop in ((0, 1), (1, 12), (12, 40), (40, 600)):
+    for start, stop in ((0, 1), (1, 12), (12, 40), (40, n)):
         draws = Draws(DRAWS.seed, DRAWS.stream, DRAWS.first_row + start, DRAWS.step)
         for a, b in zip(anneal(V[start:stop], machine, base, t, draws, dtype=dtype), expected):
             assert_array_equal(a, b[start:stop])
@@ -233,15 +262,16 @@ def estimate(kind: str, seed: int, *, n_runs: int = 100, n_steps: int = 1000, up
 @pytest.mark.parametrize("upwards", [True, False], ids=["upwards", "downwards"])
 def test_log_partition_lies_within_three_standard_errors(upwards, kind):
     n_steps = 1000 if upwards else 500
-    found = np.array([estimate(kind, seed, n_steps=n_steps, upwards=upwards) for seed in range(100)])
+    n_machines = 100 if Current.is_fast() else 3
+    found = np.array([estimate(kind, seed, n_steps=n_steps, upwards=upwards) for seed in range(n_machines)])
     covered = np.abs(found[:, 0] - found[:, 2]) <= 3 * found[:, 1] + 1e-9
-    assert covered.sum() >= 95
+    assert covered.sum() >= 0.95 * n_machines
     assert np.median(found[:, 1]) < 0.05  # else anything would do
 
 
 @every_kind
 def test_upwards_and_downwards_agree(kind):
-    for seed in range(5):
+    for seed in range(5 if Current.is_fast() else 1):
         up, up_error, _ = estimate(kind, seed, n_runs=200)
         down, down_error, _ = estimate(kind, seed, n_runs=200, upwards=False)
         assert abs(up - down) <= 4 * np.hypot(up_error, down_error) + 1e-9
@@ -251,12 +281,15 @@ def test_upwards_and_downwards_agree(kind):
 def test_the_mean_weight_has_no_bias_on_few_steps(kind):
     """E[w] is the ratio of the two Z whatever the path: the mean of many runs, not of their logarithms."""
     machine, base = problem(kind, 3, 3, 5, scale=0.5)
-    weights, _ = anneal(draw_base(50_000, base), machine, base, np.linspace(0, 1, 6))
+    n_runs = 50_000 if Current.is_fast() else 5_000
+    weights, _ = anneal(draw_base(n_runs, base), machine, base, np.linspace(0, 1, 6))
     log_ratio, error = reference.log_mean(weights)
     exact = rbm.log_sum_exp(reference.hidden_law(machine)[1]) - reference.log_partition_of_base(machine, base)
-    assert error < 0.03
+    assert error < 0.03 * (50_000 / n_runs) ** 0.5
     assert abs(log_ratio - exact) < 4 * error
-    assert abs(weights.mean() - exact) > 8 * error  # Jensen: a mean of logarithms is another thing
+    assert (
+        abs(weights.mean() - exact) > 8 * error * (n_runs / 50_000) ** 0.5
+    )  # Jensen: a mean of logarithms is another thing
 
 
 # --- arguments, interrupts
@@ -265,7 +298,7 @@ def test_the_mean_weight_has_no_bias_on_few_steps(kind):
 def test_arguments_that_do_not_fit_are_refused(dtype):
     for kind in KINDS:
         machine, base = problem(kind, 5, 40)
-        native = RbmMachine.of(**{name: x.astype(dtype) for name, x in machine.items()}).native
+        native = native_machine(machine, dtype)
         bits, real = np.zeros((2, 4), np.uint32), np.zeros((4, 40), dtype)
         good = {
             "rbm": native,
@@ -281,7 +314,7 @@ def test_arguments_that_do_not_fit_are_refused(dtype):
             "log_weights": np.zeros(4),
             "n_jobs": 1,
         }
-        cpu.anneal(**good)
+        Current.kernels().anneal(**good)
         states = "visible" if kind == "bernoulli" else "visible_real"
         frozen = good[states].copy()
         frozen.flags.writeable = False
@@ -296,13 +329,13 @@ def test_arguments_that_do_not_fit_are_refused(dtype):
         for name, values in refused.items():
             for value in values:
                 with pytest.raises(ValueError, match=rf"^{name}: expected"):
-                    cpu.anneal(**{**good, name: value})
+                    Current.kernels().anneal(**{**good, name: value})
         for name, value in ((states, None), ("visible" if kind == "gaussian" else "visible_real", other)):
             with pytest.raises(ValueError, match=r"^visible: expected"):
-                cpu.anneal(**{**good, name: value})
+                Current.kernels().anneal(**{**good, name: value})
         for value in (np.zeros((4, 1)), np.zeros(5), np.array(1.0)):
             with pytest.raises(ValueError, match=r"^(log_weights|visible|visible_real): expected"):
-                cpu.anneal(**{**good, "log_weights": value})
+                Current.kernels().anneal(**{**good, "log_weights": value})
         for name, value in [
             ("t", np.zeros(3, np.float32)),
             ("log_weights", np.zeros(4, np.float32)),
@@ -312,13 +345,13 @@ def test_arguments_that_do_not_fit_are_refused(dtype):
             ("step", 2**32),
         ]:
             with pytest.raises((TypeError, ValueError), match=rf"{name}: "):
-                cpu.anneal(**{**good, name: value})
+                Current.kernels().anneal(**{**good, name: value})
 
 
 @every_kind
 def test_ctrl_c_ends_a_long_run(kind):
     machine, base = problem(kind, 100, 120, scale=0.1)
-    V, t = draw_base(300, base), np.linspace(0, 1, 100_000)
+    V, t = draw_base(300 if Current.is_fast() else 3, base), np.linspace(0, 1, 100_000)
     asked, ended = [], threading.Event()
 
     def interrupt():

@@ -19,13 +19,13 @@ from scipy.special import expit
 
 from reference import gibbs as reference
 from reference.rbm import combine, minus_energy_gradient, sigmoid
-from thalweg import _rng
+from thalweg import _native, _rng
 from thalweg._base import Bits, Draws, Phase
-from thalweg._native import cpu
 from thalweg.inference.gibbs import (
     RbmMachine,
     empty_bits,
     make_workspace,
+    on_host,
     pack,
     padded_rows,
     unpack,
@@ -38,11 +38,51 @@ KINDS = ("bernoulli", "gaussian")
 SHAPES = ((1, 1), (1, 12), (12, 1), (31, 33), (32, 32), (33, 31), (64, 100), (100, 64))
 # Around the blocks that are worked on together: 12 rows for tables, 128 or 512 a task, 1024 a chunk.
 ROWS = (1, 11, 12, 13, 100, 513, 1100)
+# On the emulated device, where a row takes milliseconds: around the tiles of 64 rows.
+FEW_ROWS = (1, 13, 70)
 DRAWS = Draws(seed=2**40 + 17, stream=8, first_row=2**33 + 5, step=2**32 - 2)
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
+
+
+class Current:
+    """The backend under test."""
+
+    device = "cpu"
+
+    @classmethod
+    def kernels(cls) -> Any:
+        return _native.kernels(cls.device)
+
+    @classmethod
+    def is_fast(cls) -> bool:
+        """Whether it is no emulation."""
+        return cls.device == "cpu" or not cls.kernels().is_emulated
+
+    @classmethod
+    def rows(cls, *sizes: int) -> tuple[int, ...]:
+        """These sizes, or small ones in their place."""
+        if cls.is_fast():
+            return sizes
+        return tuple(sorted({min(n, FEW_ROWS[-1]) for n in sizes}))
+
+
+@pytest.fixture(autouse=True)
+def on_backend(backend):
+    Current.device = backend
+    yield
+    Current.device = "cpu"
+
+
+def placed(x: Any) -> Any:
+    """An array where the backend is."""
+    return x if Current.device == "cpu" else Current.kernels().to_device(x)
+
+
+def workspace(dtype: Any) -> Any:
+    return make_workspace(dtype, Current.device)
 
 
 @dataclass(frozen=True)
@@ -89,7 +129,7 @@ class Case:
         return {"base_bias": self.base["visible_bias"], "base_sigma": self.base.get("sigma")}
 
     def machine(self, n_jobs: int = 1) -> RbmMachine:
-        return RbmMachine.of(**self.parameters, n_jobs=n_jobs)
+        return RbmMachine.of(**self.parameters, n_jobs=n_jobs, device=Current.device)
 
     def binary(self, n: int, n_units: int, seed: int = 2, density: float = 0.4) -> Any:
         return (np.random.default_rng(seed).random((n, n_units)) < density).astype(self.dtype)
@@ -225,7 +265,7 @@ def assert_visible(case: Case, hidden: Any, numbers: Any, t: Any = None) -> None
 @every_shape
 def test_hidden_units_are_those_of_the_reference(shape, kind, dtype):
     case = Case(kind, *shape, dtype)
-    for n in ROWS:
+    for n in Current.rows(*ROWS):
         if kind == "bernoulli":
             X = case.binary(n, case.n_visible)
             assert_hidden(case, as_bits(X), X)
@@ -240,7 +280,7 @@ def test_hidden_units_are_those_of_the_reference(shape, kind, dtype):
 @every_shape
 def test_visible_units_are_those_of_the_reference(shape, kind, dtype):
     case = Case(kind, *shape, dtype)
-    for n in ROWS:
+    for n in Current.rows(*ROWS):
         H = case.binary(n, case.n_hidden)
         assert_visible(case, as_bits(H), H)
         H = case.real(n, case.n_hidden)
@@ -252,7 +292,7 @@ def test_visible_units_are_those_of_the_reference(shape, kind, dtype):
 @pytest.mark.parametrize("shape", [(1, 1), (33, 31), (64, 100)], ids=lambda s: f"{s[0]}x{s[1]}")
 def test_tempered_units_are_those_of_the_reference(shape, kind, dtype):
     case = Case(kind, *shape, dtype)
-    for n in (1, 13, 1100):
+    for n in Current.rows(1, 13, 1100):
         t, H, X = case.temperatures(n), case.binary(n, case.n_hidden), case.visible(n)
         assert_hidden(case, as_bits(X) if kind == "bernoulli" else X, X, t)
         assert_visible(case, as_bits(H), H, t)
@@ -262,11 +302,12 @@ def test_tempered_units_are_those_of_the_reference(shape, kind, dtype):
 @every_kind
 def test_a_model_of_images_is_that_of_the_reference(kind, dtype):
     case = Case(kind, 500, 784, dtype, scale=0.1)
-    X, H = case.visible(1100), case.binary(1100, 500)
+    (n,) = Current.rows(1100)
+    X, H = case.visible(n), case.binary(n, 500)
     assert_hidden(case, as_bits(X) if kind == "bernoulli" else X, X)
     assert_visible(case, as_bits(H), H)
     if kind == "bernoulli":
-        X = case.real(1100, 784)
+        X = case.real(n, 784)
         assert_hidden(case, X, X)
 
 
@@ -306,7 +347,7 @@ def test_machines_give_what_their_kernels_give(kind, dtype):
 def test_probabilities_keep_their_precision_at_any_activation(dtype):
     """Weights of 0 make the logits the biases."""
     bias = np.concatenate([np.linspace(-80, 80, 999), [1e4, -1e4]]).astype(dtype)
-    machine = RbmMachine.of(np.zeros((1001, 1), dtype), np.zeros(1, dtype), bias)
+    machine = RbmMachine.of(np.zeros((1001, 1), dtype), np.zeros(1, dtype), bias, device=Current.device)
     mean = machine.hidden(np.ones((13, 1), dtype))
     assert_probabilities(mean[:, :999], np.tile(bias[:999], (13, 1)))
     assert_array_equal(mean[:, 999:], np.tile(np.array([1, 0], dtype), (13, 1)))
@@ -318,7 +359,7 @@ def test_probabilities_keep_their_precision_at_any_activation(dtype):
 def test_normals_are_those_of_the_reference(dtype):
     """Of a machine of mean 0 and deviation 1, many times; the radius loses its digits where it is small."""
     zeros = np.zeros((1, 500), dtype)
-    machine = RbmMachine.of(zeros, zeros[0], np.zeros(1, dtype), np.ones(500, dtype))
+    machine = RbmMachine.of(zeros, zeros[0], np.zeros(1, dtype), np.ones(500, dtype), device=Current.device)
     for draws in (DRAWS, Draws(0, 0), Draws(2**64 - 1, 65534, 2**48 - 1001, 2**32 - 1)):
         found = machine.draw_visible(zero_bits(1000, 1), draws)
         expected = reference.normals(draws, 1000, 500, dtype)
@@ -340,7 +381,8 @@ def test_the_reference_draws_the_words_of_the_library():
 @every_kind
 def test_bits_do_not_depend_on_threads(kind, dtype):
     case = Case(kind, 100, 70, dtype)
-    X, H = case.visible(1100), case.binary(1100, 100)
+    (n,) = Current.rows(1100)
+    X, H = case.visible(n), case.binary(n, 100)
     first = hidden_side(case, X, n_jobs=1) + visible_side(case, as_bits(H), n_jobs=1)
     for n_jobs in (2, 3):
         again = hidden_side(case, X, n_jobs=n_jobs) + visible_side(case, as_bits(H), n_jobs=n_jobs)
@@ -354,13 +396,13 @@ def test_bits_do_not_depend_on_threads(kind, dtype):
 def test_bits_do_not_depend_on_batching(n_units, kind, dtype):
     """Rows in pieces, of one row too, whose first row is moved."""
     case = Case(kind, n_units, n_units + 1, dtype)
-    n = 1100
+    (n,) = Current.rows(1100)
     bits, real = as_bits(case.binary(n, n_units + 1)), case.real(n, n_units + 1)
     H, H_real = as_bits(case.binary(n, n_units)), case.real(n, n_units)
     sides = [(hidden_side, real), (visible_side, H), (visible_side, H_real)]
     if kind == "bernoulli":
         sides.append((hidden_side, bits))
-    cuts = [0, 1, 3, 14, 25, 26, 600, n]
+    cuts = sorted({0, 1, 3, 14, 25, 26, min(600, n), n})
     for side, states in sides:
         whole = side(case, states, DRAWS)
         for start, stop in itertools.pairwise(cuts):
@@ -451,7 +493,7 @@ def sweeps(case: Case, H: Any, n_sweeps: int, draws: Draws = DRAWS, *, t: Any = 
 @pytest.mark.parametrize("is_tempered", [False, True], ids=["machine", "tempered"])
 def test_sweeps_are_one_side_after_the_other(is_tempered, shape, kind, dtype):
     case = Case(kind, *shape, dtype)
-    for n in (1, 11, 13, 300):
+    for n in Current.rows(1, 11, 13, 300):
         H = case.binary(n, case.n_hidden)
         t = case.temperatures(n) if is_tempered else None
         hidden, visible, mean = sweeps(case, H, 3, t=t)
@@ -488,7 +530,7 @@ def test_sweeps_are_those_of_the_reference(is_tempered, kind):
 @every_kind
 def test_bits_of_sweeps_do_not_depend_on_batching_steps_or_threads(kind, dtype):
     case = Case(kind, 70, 50, dtype)
-    n = 1100
+    (n,) = Current.rows(1100)
     H, t = case.binary(n, 70), case.temperatures(n)
     whole = sweeps(case, H, 6, t=t, n_jobs=1)
     for n_jobs in (2, 3):
@@ -547,7 +589,9 @@ def statistics(
     up[:] = np.nan
     visible, hidden = case.empty(case.n_visible), case.empty(case.n_hidden)
     tuples = [(*given(p.visible).values(), p.hidden, p.weight) for p in phases]
-    cpu.phase_statistics(tuples, n_extra, scale, up, visible, hidden, make_workspace(case.dtype), n_jobs)
+    Current.kernels().phase_statistics(
+        tuples, n_extra, scale, up, visible, hidden, workspace(case.dtype), n_jobs
+    )
     return up, visible, hidden
 
 
@@ -556,6 +600,7 @@ def statistics(
 @pytest.mark.parametrize("sizes", [(1,), (11, 12), (100, 13, 7), (513, 300)], ids=str)
 def test_statistics_are_those_of_the_reference(sizes, shape, dtype):
     rng = np.random.default_rng(7)
+    sizes = tuple(n if Current.is_fast() else min(n, 40) for n in sizes)
     for kind, n_extra in (("bernoulli", 0), ("gaussian", 0), ("bernoulli", 1)):
         case = Case(kind, *shape, dtype)
         phases = phases_of(case, sizes)
@@ -669,12 +714,12 @@ def test_machines_sum_the_gradients_of_minus_the_energy(kind, dtype):
 @every_dtype
 @pytest.mark.parametrize("n_units", [1, 31, 32, 33, 100])
 def test_states_are_packed_and_unpacked(n_units, dtype):
-    for n in (0, 1, 64, 200):
+    for n in (0, *Current.rows(1, 64, 200)):
         X = Case("bernoulli", 1, n_units, dtype).binary(n, n_units)
-        bits, is_binary = pack(X, 2)
+        bits, is_binary = pack(placed(X), 2)
         assert is_binary
-        assert_array_equal(bits.words, reference.pack(X))
-        back = unpack(bits, dtype, 2)
+        assert_array_equal(on_host(bits).words, reference.pack(X))
+        back = on_host(unpack(bits, dtype, 2))
         assert back.dtype == dtype
         assert_array_equal(back, X)
 
@@ -684,9 +729,9 @@ def test_states_are_packed_and_unpacked(n_units, dtype):
 def test_packing_says_where_numbers_are_not_bits(other, dtype):
     X = Case("bernoulli", 1, 40, dtype).binary(200, 40)
     X[130, 39] = other
-    assert not pack(X)[1]
+    assert not pack(placed(X))[1]
     X[130, 39] = -0.0
-    assert pack(X)[1]
+    assert pack(placed(X))[1]
 
 
 @every_dtype
@@ -698,7 +743,7 @@ def test_transpose(shape, dtype):
     for source in (np.ascontiguousarray(parent[:, : shape[1]]), parent[:, : shape[1]]):
         for factor in (None, scale):
             to = np.full((shape[1], shape[0] + 7), np.nan, dtype)
-            cpu.transpose(source, factor, to, 2)
+            Current.kernels().transpose(source, factor, to, 2)
             expected = source.T if factor is None else source.T * factor[:, None]
             assert_array_equal(to[:, : shape[0]], expected)
             assert_array_equal(to[:, shape[0] :], 0)
@@ -860,9 +905,9 @@ def test_machines_of_parameters_that_do_not_fit_are_refused(dtype):
         "visible_bias": np.zeros(40, dtype),
         "hidden_bias": np.zeros(5, dtype),
         "sigma": np.ones(40, dtype),
-        "workspace": make_workspace(dtype),
+        "workspace": workspace(dtype),
     }
-    cpu.rbm(**good)
+    Current.kernels().rbm(**good)
     bad = {
         "up": [up[:39], np.ascontiguousarray(up[:, :5]), up[0]],
         "down": [down[:4], np.ascontiguousarray(down[:, :33]), down[0]],
@@ -874,13 +919,13 @@ def test_machines_of_parameters_that_do_not_fit_are_refused(dtype):
     for name, values in bad.items():
         for value in values:
             with pytest.raises(ValueError, match=rf"^{name}: expected"):
-                cpu.rbm(**{**good, name: value})
+                Current.kernels().rbm(**{**good, name: value})
     other = np.float64 if dtype == np.float32 else np.float32
     for name in ("up", "sigma"):
         with pytest.raises(TypeError, match=rf"{name}: "):
-            cpu.rbm(**{**good, name: good[name].astype(other)})
+            Current.kernels().rbm(**{**good, name: good[name].astype(other)})
     with pytest.raises(TypeError, match="workspace: "):
-        cpu.rbm(**{**good, "workspace": make_workspace(other)})
+        Current.kernels().rbm(**{**good, "workspace": workspace(other)})
 
 
 @every_dtype
@@ -896,10 +941,10 @@ def test_statistics_that_do_not_fit_are_refused(dtype):
             "up": padded_rows(40, 5, dtype),
             "visible": case.empty(40),
             "hidden": case.empty(5),
-            "workspace": make_workspace(dtype),
+            "workspace": workspace(dtype),
             "n_jobs": 1,
         }
-        cpu.phase_statistics(**{**arguments, **other})
+        Current.kernels().phase_statistics(**{**arguments, **other})
 
     call()
     words = as_bits(case.binary(4, 40)).words
@@ -935,15 +980,15 @@ def test_layouts_that_do_not_fit_are_refused(dtype):
     good = np.zeros((2, 4), np.uint32)
     for bits in (good[:1], np.zeros((2, 5), np.uint32), np.zeros(8, np.uint32)):
         with pytest.raises(ValueError, match=r"^bits: expected"):
-            cpu.pack_states(x, bits, 1)
+            Current.kernels().pack_states(x, bits, 1)
         with pytest.raises(ValueError, match=r"^bits: expected"):
-            cpu.unpack_states(bits, x, 1)
+            Current.kernels().unpack_states(bits, x, 1)
     with pytest.raises(TypeError, match="bits: "):
-        cpu.pack_states(x, good.astype(np.int32), 1)
+        Current.kernels().pack_states(x, good.astype(np.int32), 1)
     frozen = good.copy()
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match=r"^bits: expected a writeable"):
-        cpu.pack_states(x, frozen, 1)
+        Current.kernels().pack_states(x, frozen, 1)
     for name, arguments in [
         ("to", (x, None, np.zeros((39, 4), dtype))),
         ("to", (x, None, np.zeros((40, 3), dtype))),
@@ -953,7 +998,7 @@ def test_layouts_that_do_not_fit_are_refused(dtype):
         ("scale", (x, np.zeros(39, dtype), np.zeros((40, 4), dtype))),
     ]:
         with pytest.raises(ValueError, match=rf"^{name}: expected"):
-            cpu.transpose(*arguments, 1)
+            Current.kernels().transpose(*arguments, 1)
 
 
 # --- interrupts
@@ -987,6 +1032,8 @@ def long_activation() -> None:
     "long_call", [long_sweeps, long_sweeps_of_one_chain, long_gaussian_sweeps, long_activation]
 )
 def test_ctrl_c_ends_a_long_call(long_call):
+    if not Current.is_fast() and long_call is not long_sweeps_of_one_chain:
+        pytest.skip("a launch of this size takes seconds on the emulated device")
     asked, ended = [], threading.Event()
 
     def interrupt():

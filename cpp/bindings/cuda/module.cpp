@@ -70,7 +70,9 @@ PYBIND11_MODULE(_cuda, m) {
       .def("seconds_since", &bindings::Moment::seconds_since, py::arg("start"));
   thalweg::bindings::install_interrupts();
   bindings::bind_device_array(m);
+  bindings::bind_ais(m);
   bindings::bind_elementwise(m);
+  bindings::bind_gibbs(m);
   bindings::bind_langevin(m);
   bindings::bind_probes(m);
   bindings::bind_rng(m);

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from .. import _rng, ops
 from .._base import Bits, Draws
 from .._check import FloatArray
-from .._native import cpu as _cpu
 from .gibbs import RbmMachine, pack
 
 # How many of the temperatures lie where, after Salakhutdinov and Murray: most of them near the machine.
@@ -135,9 +134,9 @@ def anneal_downwards(
     Y. Burda, R. Grosse, R. Salakhutdinov, Accurate and conservative estimates of MRF log-likelihood using
     reverse annealing, AISTATS 2015.
     """
-    samples: FloatArray | Bits = start
+    samples: FloatArray | Bits = machine.place(start)
     if burn_in:
-        _, hidden = machine.draw_hidden(start, Draws(seed, _rng.STREAM_DATA_HIDDEN))
+        _, hidden = machine.draw_hidden(samples, Draws(seed, _rng.STREAM_DATA_HIDDEN))
         samples, _ = machine.sweep(hidden, burn_in, Draws(seed, _rng.STREAM_SAMPLES))
     log_weights = _anneal(machine, base_bias, base_sigma, t[::-1].copy(), samples, seed)
     log_z_base = _log_z_base(machine, base_bias, base_sigma)
@@ -160,7 +159,7 @@ def _anneal(
     else:
         states = start.copy() if machine.is_gaussian else _packed(start)
     log_weights = np.zeros(len(states))
-    _cpu.anneal(
+    machine.kernels.anneal(
         machine.native,
         base_bias,
         base_sigma,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _rng, ops
+from .. import _check, _device, _rng, ops
 from .._base import BipartiteGradient, Bits, Draws, Phase
 from .._check import FloatArray
 from .._native import cpu as _cpu
@@ -35,6 +35,9 @@ class RbmMachine:
         Memory of another machine of this dtype that is not in use meanwhile.
     n_jobs : int, default=0
         Threads; 0 stands for OpenMP's default.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the kernels run. On "cuda" the parameters are copied there once; results are where the states
+        are, NumPy arrays or arrays of the device.
     """
 
     def __init__(
@@ -47,16 +50,19 @@ class RbmMachine:
         *,
         workspace: Any = None,
         n_jobs: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.dtype = up.dtype
         self.n_visible, self.n_hidden = len(visible_bias), len(hidden_bias)
         self.is_gaussian = sigma is not None
         self.visible_bias, self.hidden_bias, self.sigma = visible_bias, hidden_bias, sigma
-        self.workspace = make_workspace(self.dtype) if workspace is None else workspace
+        self.device = _check.device(device)
+        self.kernels = _device.kernels(device)
+        self.workspace = make_workspace(self.dtype, device) if workspace is None else workspace
         self.n_jobs = n_jobs
         self.down = down
         self._up = up
-        self.native = _cpu.rbm(up, down, visible_bias, hidden_bias, sigma, self.workspace)
+        self.native = self.kernels.rbm(up, down, visible_bias, hidden_bias, sigma, self.workspace)
 
     @classmethod
     def of(
@@ -66,6 +72,7 @@ class RbmMachine:
         hidden_bias: FloatArray,
         sigma: FloatArray | None = None,
         n_jobs: int = 0,
+        device: str = "cpu",
     ) -> RbmMachine:
         """The machine of weights (n_components, n_features) as an estimator has them, all of one dtype."""
         n_hidden, n_visible = weights.shape
@@ -74,36 +81,36 @@ class RbmMachine:
         down[:, :n_visible] = rows
         scale = None if sigma is None else 1 / np.square(sigma)
         _cpu.transpose(rows, scale, up, n_jobs)
-        return cls(up, down, visible_bias, hidden_bias, sigma, n_jobs=n_jobs)
+        return cls(up, down, visible_bias, hidden_bias, sigma, n_jobs=n_jobs, device=device)
 
     def hidden(self, visible: FloatArray | Bits) -> FloatArray:
         """p(h = 1 | v), shape (n, n_hidden)."""
-        mean = np.empty((len(visible), self.n_hidden), self.dtype)
+        mean = self._empty(visible, self.n_hidden)
         self._hidden(visible, mean=mean)
         return mean
 
     def hidden_logits(self, visible: FloatArray | Bits) -> FloatArray:
         """log p(h = 1 | v) / p(h = 0 | v), shape (n, n_hidden)."""
-        logits = np.empty((len(visible), self.n_hidden), self.dtype)
+        logits = self._empty(visible, self.n_hidden)
         self._hidden(visible, logits=logits)
         return logits
 
     def draw_hidden(self, visible: FloatArray | Bits, draws: Draws) -> tuple[FloatArray, Bits]:
         """p(h = 1 | v), and states drawn with it."""
-        mean = np.empty((len(visible), self.n_hidden), self.dtype)
-        bits = empty_bits(len(visible), self.n_hidden)
+        mean = self._empty(visible, self.n_hidden)
+        bits = empty_bits(len(visible), self.n_hidden, like=visible)
         self._hidden(visible, draws, mean=mean, bits=bits)
         return mean, bits
 
     def visible_mean(self, hidden: FloatArray | Bits) -> FloatArray:
         """E[v | h], shape (n, n_visible)."""
-        mean = np.empty((len(hidden), self.n_visible), self.dtype)
+        mean = self._empty(hidden, self.n_visible)
         self._visible(hidden, mean=mean)
         return mean
 
     def draw_visible(self, hidden: FloatArray | Bits, draws: Draws) -> FloatArray | Bits:
         """States drawn from p(v | h): real numbers for Gaussian units, bits for Bernoulli units."""
-        states = self.empty_visible(len(hidden))
+        states = self.empty_visible(len(hidden), like=hidden)
         self._visible(hidden, draws, states=states)
         return states
 
@@ -123,8 +130,8 @@ class RbmMachine:
         temperature a chain, between the base model at 0 and the machine at 1. Returns the last visible states
         and p(h = 1 | v) there.
         """
-        visible = self.empty_visible(len(hidden))
-        mean = np.empty((len(hidden), self.n_hidden), self.dtype)
+        visible = self.empty_visible(len(hidden), like=hidden)
+        mean = self._empty(hidden, self.n_hidden)
         self.native.sweeps(
             hidden.words,
             visible.words if isinstance(visible, Bits) else None,
@@ -149,7 +156,9 @@ class RbmMachine:
         extra = extra or []
         scale = None if self.sigma is None else 1 / np.square(self.sigma)
         given = [(*_real_or_words(p.visible), p.hidden, p.weight) for p in (*phases, *extra)]
-        _cpu.phase_statistics(given, len(extra), scale, up, visible, hidden, self.workspace, self.n_jobs)
+        self.kernels.phase_statistics(
+            given, len(extra), scale, up, visible, hidden, self.workspace, self.n_jobs
+        )
         if scale is None:
             return BipartiteGradient(up, visible, hidden)
         total = sum(float(p.weight.sum()) for p in phases)
@@ -160,7 +169,7 @@ class RbmMachine:
         """sum_n weight_n ((v - a)^2 - 2 v (W' h)) / sigma^2."""
         total = np.zeros(self.n_visible, np.float64)
         for phase in phases:
-            v, shifted = phase.visible, self.visible_mean(phase.hidden)
+            v, shifted = on_host(phase.visible), on_host(self.visible_mean(phase.hidden))
             assert not isinstance(v, Bits)
             centred = v - self.visible_bias
             terms = centred * centred - 2 * v * (shifted - self.visible_bias)
@@ -184,10 +193,12 @@ class RbmMachine:
             self.sigma,
             workspace=self.workspace,
             n_jobs=self.n_jobs,
+            device=self.device,
         )
 
     def free_energy(self, visible: FloatArray | Bits) -> NDArray[np.float64]:
         """-log sum_h exp(-E(v, h)), shape (n,); sums in float64."""
+        visible = on_host(visible)
         energy = self._visible_energy(visible)
         for first in range(0, len(visible), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
@@ -199,7 +210,8 @@ class RbmMachine:
 
     def joint_energy(self, visible: FloatArray | Bits, hidden: Bits) -> NDArray[np.float64]:
         """E(v, h), shape (n,); sums in float64."""
-        states = unpack(hidden, self.dtype, self.n_jobs)
+        visible = on_host(visible)
+        states = unpack(on_host(hidden), self.dtype, self.n_jobs)
         energy = self._visible_energy(visible)
         energy -= np.einsum("ij,ij->i", self.hidden_logits(visible), states, dtype=np.float64)
         return energy
@@ -243,6 +255,7 @@ class RbmMachine:
     ) -> NDArray[np.float64]:
         """The log density of the base model, shape (n,); without the constant unless `normalized`."""
         bias = base_bias.astype(np.float64)
+        visible = on_host(visible)
         v = unpack(visible, self.dtype, self.n_jobs) if isinstance(visible, Bits) else visible
         if base_sigma is None:
             log_density = v @ bias
@@ -268,11 +281,26 @@ class RbmMachine:
         rows: FloatArray = (base_bias + base_sigma * normal).astype(self.dtype)
         return rows
 
-    def empty_visible(self, n_rows: int) -> FloatArray | Bits:
-        """Room for visible states."""
+    def empty_visible(self, n_rows: int, *, like: FloatArray | Bits | None = None) -> FloatArray | Bits:
+        """Room for visible states, on the side where `like` is."""
         if self.is_gaussian:
-            return np.empty((n_rows, self.n_visible), self.dtype)
-        return empty_bits(n_rows, self.n_visible)
+            return self._empty(like, self.n_visible, n_rows)
+        return empty_bits(n_rows, self.n_visible, like=like)
+
+    def place(self, states: FloatArray | Bits) -> FloatArray | Bits:
+        """The states where the kernels run."""
+        if self.device == "cpu" or _device.is_device_array(_array_of(states)):
+            return states
+        if isinstance(states, Bits):
+            return Bits(self.kernels.to_device(states.words), states.units)
+        placed: FloatArray = self.kernels.to_device(states)
+        return placed
+
+    def _empty(self, like: FloatArray | Bits | None, n_units: int, n_rows: int | None = None) -> FloatArray:
+        """Room for a number a row and unit, on the side where `like` is, which has the rows."""
+        count = n_rows if like is None or n_rows is not None else len(like)
+        made: FloatArray = _device.empty((count or 0, n_units), self.dtype, like=_array_of(like))
+        return made
 
     def _hidden(
         self,
@@ -303,9 +331,10 @@ class RbmMachine:
         )
 
 
-def make_workspace(dtype: Any) -> Any:
+def make_workspace(dtype: Any, device: str = "cpu") -> Any:
     """Memory that the kernels keep from call to call."""
-    return _cpu.RbmWorkspaceFloat64() if np.dtype(dtype) == np.float64 else _cpu.RbmWorkspaceFloat32()
+    kernels = _device.kernels(device)
+    return kernels.RbmWorkspaceFloat64() if np.dtype(dtype) == np.float64 else kernels.RbmWorkspaceFloat32()
 
 
 def padded_rows(n_rows: int, n_units: int, dtype: Any, *, zeros: bool = True) -> FloatArray:
@@ -319,9 +348,9 @@ def padded_rows(n_rows: int, n_units: int, dtype: Any, *, zeros: bool = True) ->
     return rows
 
 
-def empty_bits(n_rows: int, n_units: int) -> Bits:
-    """Room for rows of states."""
-    return Bits(np.empty((-(-n_units // 32), n_rows), np.uint32), n_units)
+def empty_bits(n_rows: int, n_units: int, *, like: FloatArray | Bits | None = None) -> Bits:
+    """Room for rows of states, on the side where `like` is."""
+    return Bits(_device.empty((-(-n_units // 32), n_rows), np.uint32, like=_array_of(like)), n_units)
 
 
 def zero_bits(n_rows: int, n_units: int) -> Bits:
@@ -331,15 +360,30 @@ def zero_bits(n_rows: int, n_units: int) -> Bits:
 
 def pack(states: FloatArray, n_jobs: int = 0) -> tuple[Bits, bool]:
     """Real states as bits, 1 where they are 1; and whether all of them are 0 or 1."""
-    bits = empty_bits(*states.shape)
-    return bits, bool(_cpu.pack_states(states, bits.words, n_jobs))
+    bits = empty_bits(*states.shape, like=states)
+    return bits, bool(_kernels_of(states).pack_states(states, bits.words, n_jobs))
 
 
 def unpack(bits: Bits, dtype: Any, n_jobs: int = 0) -> FloatArray:
     """States as real numbers, shape (n_rows, n_units)."""
-    states = np.empty((len(bits), bits.units), dtype)
-    _cpu.unpack_states(bits.words, states, n_jobs)
+    states: FloatArray = _device.empty((len(bits), bits.units), dtype, like=bits.words)
+    _kernels_of(bits).unpack_states(bits.words, states, n_jobs)
     return states
+
+
+def on_host(states: Any) -> Any:
+    """States as they are, or brought from the device."""
+    if isinstance(states, Bits):
+        return Bits(on_host(states.words), states.units)
+    return _device.to_host(states) if _device.is_device_array(states) else states
+
+
+def _array_of(states: FloatArray | Bits | None) -> Any:
+    return states.words if isinstance(states, Bits) else states
+
+
+def _kernels_of(states: FloatArray | Bits) -> Any:
+    return _device.kernels("cuda" if _device.is_device_array(_array_of(states)) else "cpu")
 
 
 def _real_or_words(states: FloatArray | Bits) -> tuple[FloatArray | None, NDArray[np.uint32] | None]:

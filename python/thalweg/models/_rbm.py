@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import _rng
+from .. import _check, _device, _rng
 from .._base import Bits, Draws
 from .._blas import one_blas_thread
 from .._check import (
@@ -25,7 +25,7 @@ from .._check import (
 from ..energies import BernoulliRBMEnergy, GaussianRBMEnergy
 from ..inference.annealing import LogPartition, anneal_downwards, anneal_upwards
 from ..inference.annealing import temperatures as path_temperatures
-from ..inference.gibbs import RbmMachine, padded_rows, unpack
+from ..inference.gibbs import RbmMachine, on_host, padded_rows, unpack
 from ._rbm_learning import RbmLearner, dense_rows, moments
 
 _BLOCK_ROWS = 4096
@@ -66,6 +66,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         rows = self._visible_rows(X)
         machine = self._machine(rows.dtype)
+        if _device.is_device_array(rows):
+            return _device.give_back(machine.hidden(rows), like=X)  # type: ignore[no-any-return]
         out = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
         for block in _blocks(rows.shape[0]):
             out[block] = machine.hidden(dense_rows(rows[block], rows.dtype))
@@ -87,8 +89,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         rows = self._visible_rows(v)
         machine = self._machine(rows.dtype)
-        _, bits = machine.draw_hidden(dense_rows(rows, rows.dtype), self._next_draws(random_state))
-        return unpack(bits, rows.dtype, machine.n_jobs)
+        _, bits = machine.draw_hidden(_placed(machine, rows), self._next_draws(random_state))
+        return self._real(machine, bits, like=v)
 
     def sample_v(self, h: Any, random_state: Any = None) -> FloatArray:
         """Visible states drawn from p(v | h).
@@ -106,7 +108,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         hidden = self._hidden_rows(h)
         machine = self._machine(hidden.dtype)
-        return self._real(machine, machine.draw_visible(hidden, self._next_draws(random_state)))
+        drawn = machine.draw_visible(_placed(machine, hidden), self._next_draws(random_state))
+        return self._real(machine, drawn, like=h)
 
     def gibbs(self, v: Any, n_steps: int = 1, random_state: Any = None) -> FloatArray:
         """Visible states after sweeps v -> h -> v'.
@@ -128,8 +131,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         whole_number(n_steps, "n_steps", minimum=1)
         machine = self._machine(rows.dtype)
         draws = self._next_draws(random_state)
-        _, hidden = machine.draw_hidden(dense_rows(rows, rows.dtype), _first_hidden(draws, n_steps))
-        return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
+        _, hidden = machine.draw_hidden(_placed(machine, rows), _first_hidden(draws, n_steps))
+        return self._real(machine, _run_chains(machine, hidden, n_steps, draws), like=v)
 
     def sample(
         self, n: int | None = None, n_steps: int = 1000, *, init: Any = None, random_state: Any = None
@@ -156,7 +159,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         check_is_fitted(self, "components_")
         whole_number(n_steps, "n_steps", minimum=1)
         machine = self._machine(self.components_.dtype)
-        start = None if init is None else float_array(init, "init", ndim=2, dtype=machine.dtype)
+        start = None if init is None else self._numbers(init, "init", machine.dtype)
         if n is None:
             n = 1 if start is None else len(start)
         whole_number(n, "n", minimum=1)
@@ -167,8 +170,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
             base = machine.base_model(self._mean, self._deviation)
             key = Draws(draws.seed, _rng.STREAM_BASE_MODEL)
             start = machine.draw_base(n, base[0], base[1] if machine.is_gaussian else None, key)
-        _, hidden = machine.draw_hidden(start, _first_hidden(draws, n_steps))
-        return self._real(machine, _run_chains(machine, hidden, n_steps, draws))
+        _, hidden = machine.draw_hidden(machine.place(start), _first_hidden(draws, n_steps))
+        return self._real(machine, _run_chains(machine, hidden, n_steps, draws), like=init)
 
     def reconstruct(self, X: Any) -> FloatArray:
         """E[v | h] at h = p(h = 1 | x), without draws.
@@ -183,6 +186,9 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         rows = self._visible_rows(X)
         machine = self._machine(rows.dtype)
+        if _device.is_device_array(rows):
+            mean = machine.visible_mean(machine.hidden(rows))
+            return _device.give_back(mean, like=X)  # type: ignore[no-any-return]
         out = np.empty(rows.shape, rows.dtype)
         for block in _blocks(rows.shape[0]):
             out[block] = machine.visible_mean(machine.hidden(dense_rows(rows[block], rows.dtype)))
@@ -202,11 +208,11 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples,), float64
         """
-        rows, hidden = self._visible_rows(v), self._hidden_rows(h)
+        rows, hidden = on_host(self._visible_rows(v)), on_host(self._hidden_rows(h))
         if len(hidden) != rows.shape[0]:
             raise ValueError(f"h: expected {rows.shape[0]} rows, as v has, got shape {hidden.shape}")
         with one_blas_thread:
-            return self._energy().value(rows, hidden)
+            return self._given_back(self._energy().value(rows, hidden), like=v)
 
     def free_energy(self, X: Any) -> NDArray[np.float64]:
         """F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F(x) - log Z.
@@ -220,10 +226,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples,), float64
             Finite wherever the hidden units' logits are.
         """
-        rows = self._visible_rows(X)
-        machine = self._machine(rows.dtype)
-        blocks = [machine.free_energy(dense_rows(rows[b], rows.dtype)) for b in _blocks(rows.shape[0])]
-        return np.concatenate(blocks) if blocks else np.empty(0)
+        return self._given_back(self._free_energy(X), like=X)
 
     def score_function(self, X: Any) -> FloatArray:
         """The gradient of log p(x) in x, of every row.
@@ -236,9 +239,9 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples, n_features)
         """
-        rows = self._visible_rows(X)
+        rows = on_host(self._visible_rows(X))
         with one_blas_thread:
-            return self._energy(rows.dtype).score_function(rows)
+            return self._given_back(self._energy(rows.dtype).score_function(rows), like=X)
 
     def pseudo_likelihood(self, X: Any) -> NDArray[np.float64]:
         """The log of the pseudo-likelihood, sum_j log p(x_j | the other features), of every row.
@@ -254,9 +257,9 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples,), float64
         """
-        rows = self._visible_rows(X)
+        rows = on_host(self._visible_rows(X))
         with one_blas_thread:
-            return self._energy(rows.dtype).pseudo_log_likelihood(rows)
+            return self._given_back(self._energy(rows.dtype).pseudo_log_likelihood(rows), like=X)
 
     def log_partition(
         self,
@@ -313,7 +316,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         whole_number(burn_in, "burn_in")
         t = path_temperatures(temperatures)
         machine = self._machine(self.components_.dtype)
-        rows = None if X is None else self._visible_rows(X)
+        rows = None if X is None else on_host(self._visible_rows(X))
         mean, deviation = (self._mean, self._deviation) if rows is None else moments(rows)
         base_bias, base_sigma = machine.base_model(mean, deviation)
         base = (base_bias, base_sigma if machine.is_gaussian else None)
@@ -344,7 +347,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         if isinstance(log_partition, LogPartition):
             log_partition = log_partition.log_z
         log_z = real_number(log_partition, "log_partition")
-        return -self.free_energy(X) - log_z
+        return self._given_back(-self._free_energy(X) - log_z, like=X)
 
     # --- arrays and machines
 
@@ -357,7 +360,15 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
             np.ascontiguousarray(self.intercept_hidden_, dtype),
             None if sigma is None else np.ascontiguousarray(sigma, dtype),
             n_jobs=thread_number(self.n_jobs),
+            device=self.device,
         )
+
+    def _free_energy(self, X: Any) -> NDArray[np.float64]:
+        """F(x) of every row, on the host."""
+        rows = on_host(self._visible_rows(X))
+        machine = self._machine(rows.dtype)
+        blocks = [machine.free_energy(dense_rows(rows[b], rows.dtype)) for b in _blocks(rows.shape[0])]
+        return np.concatenate(blocks) if blocks else np.empty(0)
 
     def _energy(self, dtype: Any = np.float64) -> BernoulliRBMEnergy | GaussianRBMEnergy:
         """The energy of the learnt parameters, in this dtype."""
@@ -378,19 +389,49 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """X checked, float32 or float64, as an array or as CSR."""
         if not reset:
             check_is_fitted(self, "components_")
+        if _device.is_device_array(X):
+            return self._device_rows(X, reset)
         refuse_masked(X, "X")
         accept = "csr" if self._ACCEPTS_SPARSE else False
         return validate_data(self, X, reset=reset, accept_sparse=accept, dtype=(np.float64, np.float32))
 
     def _hidden_rows(self, h: Any) -> FloatArray:
         check_is_fitted(self, "components_")
-        hidden = float_array(h, "h", ndim=2)
+        hidden = self._numbers(h, "h")
         if hidden.shape[1] != len(self.components_):
             raise ValueError(f"h: expected {len(self.components_)} columns, got shape {hidden.shape}")
-        return hidden
+        return hidden  # type: ignore[no-any-return]
 
-    def _real(self, machine: RbmMachine, states: FloatArray | Bits) -> FloatArray:
-        return unpack(states, machine.dtype, machine.n_jobs) if isinstance(states, Bits) else states
+    def _device_rows(self, X: Any, reset: bool) -> Any:
+        """Rows on the device, checked there; learning takes its batches from the host."""
+        rows = self._numbers(X, "X")
+        if reset:
+            return validate_data(self, on_host(rows), reset=True, dtype=(np.float64, np.float32))
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return rows
+
+    def _numbers(self, x: Any, name: str, dtype: Any = None) -> Any:
+        """A matrix of finite numbers, where it is; on the device only where that is asked for."""
+        if not _device.is_device_array(x):
+            return float_array(x, name, ndim=2, dtype=dtype)
+        if _check.device(self.device) == "cpu":
+            _check.refuse_device_array(x, name)
+        return _device.as_device_array(x, name, ndim=2, dtype=dtype)
+
+    def _real(self, machine: RbmMachine, states: FloatArray | Bits, *, like: Any) -> FloatArray:
+        """States as numbers, where `like` is."""
+        numbers = unpack(states, machine.dtype, machine.n_jobs) if isinstance(states, Bits) else states
+        return _device.give_back(numbers, like=like)  # type: ignore[no-any-return]
+
+    def _given_back(self, result: NDArray[Any], *, like: Any) -> NDArray[Any]:
+        """A result on the host, where `like` is."""
+        if not _device.is_device_array(like):
+            return result
+        return _device.give_back(_device.kernels("cuda").to_device(result), like=like)  # type: ignore[no-any-return]
 
     def _next_seed(self, random_state: Any) -> int:
         """The seed of one call: a given one, or the next of the estimator's own sequence."""
@@ -493,6 +534,11 @@ def _require_shapes(held: dict[str, NDArray[Any]], n_hidden: int, n_visible: int
         wrong.append("loss.hidden")
     if wrong:
         raise ValueError(f"parts of the state do not belong to its weights: {', '.join(wrong)}")
+
+
+def _placed(machine: RbmMachine, rows: Any) -> FloatArray | Bits:
+    """Rows, sparse or not, on the machine's side."""
+    return rows if _device.is_device_array(rows) else machine.place(dense_rows(rows, rows.dtype))
 
 
 def _blocks(n_rows: int) -> list[slice]:

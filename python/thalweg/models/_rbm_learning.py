@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .. import _rng, losses, optim
+from .. import _check, _rng, losses, optim
 from .._base import BipartiteGradient, BipartiteLoss, Draws, LossState
 from .._blas import one_blas_thread
 from .._check import FloatArray, is_finite, one_of, real_number, seed_number, thread_number, whole_number
@@ -66,6 +66,7 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
     init_std: float
     init_visible: str
     visible_learning_rate: float | None
+    device: str
     n_jobs: int | None
     callback: Callable[[dict[str, Any]], Any] | None
 
@@ -201,6 +202,8 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         whole_number(self.batch_size, "batch_size", minimum=1)
         whole_number(self.n_iter, "n_iter")
         one_of(self.loss, "loss", self._LOSSES)
+        if _check.device(self.device) == "cuda" and self.loss == "score_matching":
+            raise ValueError('device: "cuda" has no kernels for loss="score_matching"; use device="cpu"')
         whole_number(self.n_gibbs_steps, "n_gibbs_steps", minimum=1)
         if self.n_chains is not None:
             whole_number(self.n_chains, "n_chains", minimum=1)
@@ -295,12 +298,13 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         velocity = self._held_velocity(parameters)
         workshop = Workshop(
             self._make_loss(),
-            make_workspace(parameters.up.dtype),
+            make_workspace(parameters.up.dtype, self.device),
             thread_number(self.n_jobs),
             parameters,
             velocity,
             parameters.like(),
             None if velocity is None else parameters.like(),
+            self.device,
         )
         try:
             self._workshop = workshop

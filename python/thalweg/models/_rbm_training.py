@@ -89,6 +89,7 @@ class RbmParameters:
             sigma,
             workspace=workshop.workspace,
             n_jobs=workshop.n_jobs,
+            device=workshop.device,
             modifier=modifier,
             samples=samples,
         )
@@ -111,6 +112,7 @@ class Workshop:
     velocity: RbmParameters | None
     spare_parameters: RbmParameters
     spare_velocity: RbmParameters | None
+    device: str = "cpu"
 
     def after_step(self) -> Workshop:
         """With what a step has written to the spare memory in the place of what it began from."""

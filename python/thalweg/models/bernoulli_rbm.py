@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from .._check import is_device_array
 from ._rbm import RestrictedBoltzmannMachine
 
 
@@ -69,6 +70,11 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
         First visible biases: zeros, or the log-odds of the features' means.
     visible_learning_rate : float, default=None
         Of the visible biases; None stands for `learning_rate`.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where states are drawn, chains run and the gradient's statistics are summed. On "cuda" arrays of the
+        device are taken too, and results are arrays of their kind; steps of the parameters are made, and
+        energies of rows summed, on the host. The first machine of a fit is that of "cpu" bit for bit, and so
+        are draws wherever the probabilities are equal.
     n_jobs : int, default=None
         Threads; the bits do not depend on their number.
     callback : callable, default=None
@@ -153,6 +159,7 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
         init_std: float = 0.01,
         init_visible: str = "zeros",
         visible_learning_rate: float | None = None,
+        device: str = "cpu",
         n_jobs: int | None = None,
         callback: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
@@ -177,6 +184,7 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
         self.init_std = init_std
         self.init_visible = init_visible
         self.visible_learning_rate = visible_learning_rate
+        self.device = device
         self.n_jobs = n_jobs
         self.callback = callback
 
@@ -198,6 +206,8 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
 
     def _visible_rows(self, X: Any, *, reset: bool = False) -> Any:
         rows = super()._visible_rows(X, reset=reset)
+        if is_device_array(rows):
+            return rows  # not brought to the host for a warning
         values = rows.data if issparse(rows) else rows
         low, high = (values.min(), values.max()) if values.size else (0, 0)
         if low < 0 or high > 1:

@@ -82,6 +82,11 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         Learn sigma; it stays above a twentieth of the deviation of all the data.
     sigma_learning_rate : float, default=None
         Of log sigma; None stands for `learning_rate`.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where states are drawn, chains run and the gradient's statistics are summed. On "cuda" arrays of the
+        device are taken too, and results are arrays of their kind; steps of the parameters are made, and
+        energies of rows summed, on the host. The first machine of a fit is that of "cpu" bit for bit, and so
+        are draws wherever the probabilities are equal.
     n_jobs : int, default=None
         Threads; the bits do not depend on their number.
     callback : callable, default=None
@@ -164,6 +169,7 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         sigma_type: str = "diagonal",
         learn_sigma: bool = True,
         sigma_learning_rate: float | None = None,
+        device: str = "cpu",
         n_jobs: int | None = None,
         callback: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
@@ -192,6 +198,7 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         self.sigma_type = sigma_type
         self.learn_sigma = learn_sigma
         self.sigma_learning_rate = sigma_learning_rate
+        self.device = device
         self.n_jobs = n_jobs
         self.callback = callback
 
@@ -212,7 +219,7 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         -------
         ndarray of shape (n_samples,), float64
         """
-        return -self.free_energy(X)
+        return self._given_back(-self._free_energy(X), like=X)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
