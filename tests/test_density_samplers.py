@@ -269,6 +269,21 @@ def test_chains_that_diverge_halve_the_step(energy: Any) -> None:
         assert_array_equal(again.X, chains.X)
 
 
+@pytest.mark.parametrize("sampler", [MetropolisAdjustedLangevin(1e6), HamiltonianMonteCarlo(1e3, 10)])
+@pytest.mark.parametrize("is_native", [True, False])
+def test_a_step_far_too_large_is_told_in_either_precision(sampler: Any, is_native: bool) -> None:
+    """Whether H overflows, or is but finite and huge."""
+    found = []
+    for dtype in (np.float32, np.float64):
+        energy = deep(dtype)
+        X = _rng.normal_rows(0, 999, 0, (30, 8), dtype)
+        with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
+            found.append(sampler.run(energy if is_native else ByNumpy(energy), X, 5, DRAWS))
+    assert found[0].n_halvings == found[1].n_halvings > 5
+    assert found[0].acceptance > 0
+    assert_allclose(found[0].acceptance, found[1].acceptance, atol=1e-3)
+
+
 def test_halvings_are_bounded() -> None:
     with pytest.raises(
         FloatingPointError, match="HamiltonianMonteCarlo: chain 0 diverges even at step_size="

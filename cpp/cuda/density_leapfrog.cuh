@@ -252,7 +252,7 @@ struct LeapState {
 template <class T, unsigned Threads>
 __global__ void __launch_bounds__(Threads, Threads == block_size && sizeof(T) == 4 ? 3 : 1)
     leap_kernel(const __grid_constant__ SmallNetwork<T> net, const T* start_w, const T* start_q,
-                LeapState<T> state, Index n_rows, T t, T beta, T epsilon, Index count, bool is_first,
+                LeapState<T> state, Index n_rows, T t, T beta, T epsilon, int count, bool is_first,
                 bool is_last) {
   T* const shared = shared_memory<T>();
   take_network(net, shared);
@@ -277,7 +277,7 @@ __global__ void __launch_bounds__(Threads, Threads == block_size && sizeof(T) ==
     }
     __syncthreads();
     T h = is_first ? epsilon / 2 : epsilon;
-    for (Index l = 0; l < count; ++l) {
+    for (int l = 0; l < count; ++l) {
       const bool goes_on = !is_last || l + 1 < count;
       if (has_task && goes_on) {
         Tile<T> kick;
@@ -456,7 +456,7 @@ class SmallPass {
   }
 
   void leap(const T* start_w, const T* start_q, const leapfrog::LeapState<T>& state, Index n_rows, T t,
-            T beta, T epsilon, Index count, bool is_first, bool is_last) {
+            T beta, T epsilon, int count, bool is_first, bool is_last) {
     if (n_rows == 0) return;
     const auto start = [&](auto kernel, unsigned threads) {
       const int size = net_.leap_size;

@@ -256,38 +256,32 @@ struct Ends {
   const T *X_end, *w_end, *q_end;
   const double* hidden_end;
   const T* P;
-  const T* P_layers;  // what the layers add to the end's momentum; null without a test
+  const T* P_layers;  // what the layers add to the end's momentum, without a test to its score
   const double* kinetic;
 };
 
 // Whether each trajectory's end is taken, and if so, the taking. A warp a chain.
 template <class T>
 __global__ void __launch_bounds__(rows::block_size, 3)
-    decide_kernel(Ends<T> ends, const T* b, Index n_units, double inverse_variance, double t,
+    decide_kernel(Ends<T> ends, bool is_tested, const T* b, Index n_units, double inverse_variance, double t,
                   Multiples<T> momentum, Draws tests, Count* count, DensityMoveReport report) {
   const Index d = ends.X.cols;
   const std::uint32_t number = count->decided;
-  const bool is_tested = ends.P_layers != nullptr;
   for (Index r = rows::first(); r < ends.X.rows; r += rows::step()) {
     T* const x = ends.X.row(r);
     const T* const x_end = ends.X_end + r * d;
     const double after = visible_energy(x_end, b, d, inverse_variance) - t * ends.hidden_end[r];
-    double rise = after - ends.energy[r];
-    if (is_tested) {
-      double total = 0;
-      for (Index j = rows::lane(); j < d; j += 32) {
-        const auto p =
-            static_cast<double>(momentum.of(x[j], ends.P[r * d + j], b[j]) + ends.P_layers[r * d + j]);
-        total += p * p;
-      }
-      rise += 0.5 * rows::sum(total) - ends.kinetic[r];
+    double total = 0;  // of squares: of the end's momentum, or without a test of its score
+    for (Index j = rows::lane(); j < d; j += 32) {
+      const T visible = is_tested ? momentum.of(x[j], ends.P[r * d + j], b[j])
+                                  : b[j] - static_cast<T>(inverse_variance) * x_end[j];
+      const auto sum = static_cast<double>(visible + ends.P_layers[r * d + j]);
+      total += sum * sum;
     }
-    double pulls = 0;  // finite as the score is
-    for (Index u = rows::lane(); u < n_units; u += 32)
-      pulls += static_cast<double>(ends.q_end[r * n_units + u]);
-    pulls = rows::sum(pulls);
-    const bool is_lost = !std::isfinite(after) || !std::isfinite(rise) || !std::isfinite(pulls) ||
-                         (!is_tested && rise > 1000.0 + static_cast<double>(d));
+    total = rows::sum(total);
+    const double rise = after - ends.energy[r] + (is_tested ? 0.5 * total - ends.kinetic[r] : 0.0);
+    const bool is_lost =
+        !std::isfinite(total) || !std::isfinite(rise) || rise > 1000.0 + static_cast<double>(d);
     const double probability = is_lost ? 0.0 : is_tested ? std::exp(rise > 0 ? -rise : 0.0) : 1.0;
     bool is_taken = !is_lost;
     if (is_taken && is_tested) is_taken = first_uniform(tests.at(r, number)) < probability;
@@ -331,7 +325,7 @@ class ChainMoves {
         momentum_(end_.momentum),
         P_(most_rows * density.n_features, stream),
         X_end_(most_rows * density.n_features, stream),
-        P_layers_(moves.is_tested ? most_rows * density.n_features : 0, stream),
+        P_layers_(most_rows * density.n_features, stream),
         energy_(most_rows, stream),
         hidden_(most_rows, stream),
         kinetic_(most_rows, stream),
@@ -434,19 +428,11 @@ class ChainMoves {
     charge(work.above);
     const bool is_tested = moves_.is_tested;
     hidden(w_end_.data(), n, q_end_.data(), is_tested ? y_p_.data() : nullptr);
-    if (is_tested) bottom.down(y_p_.data(), T(0), {P_layers_.data(), n, d}, stream_);
-    const Ends<T> ends{X,
-                       w_.data(),
-                       q_.data(),
-                       energy_.data(),
-                       X_end.data,
-                       w_end_.data(),
-                       q_end_.data(),
-                       hidden_.data(),
-                       P_.data(),
-                       is_tested ? P_layers_.data() : nullptr,
-                       kinetic_.data()};
-    rows::launch_rows(decide_kernel<T>, n, stream_, ends, density_.visible_bias.data(), units,
+    bottom.down(is_tested ? y_p_.data() : q_end_.data(), T(0), {P_layers_.data(), n, d}, stream_);
+    const Ends<T> ends{X,          w_.data(),        q_.data(),      energy_.data(),
+                       X_end.data, w_end_.data(),    q_end_.data(),  hidden_.data(),
+                       P_.data(),  P_layers_.data(), kinetic_.data()};
+    rows::launch_rows(decide_kernel<T>, n, stream_, ends, is_tested, density_.visible_bias.data(), units,
                       density_.inverse_variance, moves_.hidden_weight, momentum_, Draws{sequence(first, 1)},
                       count_.data(), report);
   }
@@ -481,7 +467,7 @@ class ChainMoves {
     for (Index l = 0; l < moves_.n_leapfrog; l += at_once) {
       const Index count = std::min(at_once, moves_.n_leapfrog - l);
       if (pace != nullptr) pace->add(static_cast<double>(count) * step);
-      small_->leap(w_.data(), q_.data(), state, n, t_, beta_, epsilon_, count, l == 0,
+      small_->leap(w_.data(), q_.data(), state, n, t_, beta_, epsilon_, static_cast<int>(count), l == 0,
                    l + count == moves_.n_leapfrog);
     }
   }

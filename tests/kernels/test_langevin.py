@@ -217,9 +217,39 @@ def test_chains_that_diverge_stay(dtype: Any, kernels: Any) -> None:
         assert (diverged == 4).all()
         assert not accepted.any()
         assert not acceptance.any()
-    # Without a test an energy that soars is told before it overflows.
-    _, _, _, diverged = move(kernels, density, X, epsilon=200.0, n_leapfrog=1, is_tested=False)
-    assert diverged.any()
+
+
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_an_energy_that_soars_is_told_before_it_overflows(is_tested: bool, dtype: Any, kernels: Any) -> None:
+    density = random_density((5, 4), 3, "sigmoid", dtype)
+    X = random_rows(60, 5, dtype)
+    kind = {"epsilon": 4.6 if is_tested else 6.0, "n_leapfrog": 1, "n_steps": 1, "is_tested": is_tested}
+    moved, acceptance, accepted, diverged = move(kernels, density, X, **kind)
+    p = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)
+    end, q = reference.trajectory(density, X, p, kind["epsilon"], 1)
+    expected = reference.diverges(density, X, p, end, q, is_tested)
+    assert 0 < expected.sum() < len(X)
+    assert_array_equal(diverged, expected)
+    assert_array_equal(moved[expected], X[expected])
+    assert not acceptance[expected].any()
+    assert not accepted[expected].any()
+
+
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_any_element_of_a_score_may_overflow(is_tested: bool, dtype: Any, kernels: Any) -> None:
+    """The energy stays finite, and falls: only the sum of two weights has no room."""
+    density = random_density((3,), 2, "sigmoid", dtype)
+    density["top_weights"][:] = [0, 0.6 * np.finfo(dtype).max, 0]
+    density["top_bias"][:], density["visible_bias"][:] = -1e4, 0
+    X = np.zeros((20, 3), dtype)
+    moved, _, _, diverged = move(
+        kernels, density, X, epsilon=0.1, n_leapfrog=1, n_steps=1, is_tested=is_tested
+    )
+    goes_up = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)[:, 1] > 0
+    assert 0 < goes_up.sum() < len(X)
+    assert_array_equal(diverged, goes_up)
+    assert_array_equal(moved[goes_up], 0)
+    assert (moved[~goes_up] != 0).any(axis=1).all()
 
 
 # --- draws
