@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from deep_densities import empty_gradient, flat, random_density
 from thalweg import _native, ops
 from thalweg._base import Draws, Phase
 from thalweg.inference.annealing import anneal_upwards
@@ -139,6 +140,34 @@ def building_blocks(rng: np.random.Generator) -> None:
     probes.async_tiles(x, np.empty(5 * 1024, np.float32))
     probes.row_sums(x.reshape(5, 1000), np.empty(5, np.float32))
     probes.graph(x, 3)
+
+
+@run
+def deep_densities(rng: np.random.Generator) -> None:
+    """Chains by both ways through the layers: in shared memory, and by products."""
+    for sizes, n_top in (((33, 20), 17), ((33, 140), 5)):
+        for dtype in (np.float32, np.float64):
+            density = random_density(sizes, n_top, "sigmoid", dtype)
+            X = rng.normal(size=(45, sizes[0])).astype(dtype)
+            energies, states, gradients = [], [], []
+            for device in ("cuda", "cpu"):
+                made = _native.kernels(device).deep_density(**density)
+                E, psi, x = np.empty(len(X)), np.empty_like(X), X.copy()
+                made.energy(X, E)
+                made.score(X, psi)
+                report = (np.empty(len(X)), np.empty(len(X), np.int64), np.empty(len(X), np.int64))
+                made.move(x, 0.1, 3, True, 5, 1, 2, 3, 4, *report)
+                gradient = empty_gradient(density)
+                made.pull(made.value(X, E), X, np.ones(len(X)), **gradient)
+                energies.append(E)
+                states.append((psi, x))
+                gradients.append(flat(gradient))
+            tolerance = {"rtol": 1e-3, "atol": 1e-3}
+            np.testing.assert_allclose(*energies, **tolerance)
+            for there, here in zip(*states):
+                np.testing.assert_allclose(there, here, **tolerance)
+            for there, here in zip(*gradients):
+                np.testing.assert_allclose(there, here, **tolerance)
 
 
 @run

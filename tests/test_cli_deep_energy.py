@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 
 from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph
 from test_cli_rbm import write_mnist
-from thalweg import BernoulliRBM, ConstrainedGaussian, SparseCoder
+from thalweg import BernoulliRBM, ConstrainedGaussian, ScoreMatchingAutoencoder, SparseCoder
 from thalweg.cli import density_scores, learn_deep_energy, main, page, patch_gaussian, score
 from thalweg.cli.density_data import density_rows
 from thalweg.cli.density_model import DensityModel
@@ -417,17 +417,17 @@ def test_every_density_stands_in_the_table(
     X = np.random.default_rng(0).normal(size=(400, 16)) + 0.5
     save_model(ConstrainedGaussian("full", image_shape=(4, 4)).fit(X), tmp_path / "g.safetensors")
     save_model(BernoulliRBM(3, n_iter=1, random_state=0).fit(X > 0), tmp_path / "b.safetensors")
-    runs = [
-        str(finished),
-        *(str(tmp_path / n) for n in ("rbm", "gaussian-rbm", "g.safetensors", "b.safetensors")),
-    ]
+    autoencoder = ScoreMatchingAutoencoder(3, n_iter=1, random_state=0).fit(X)
+    save_model(autoencoder, tmp_path / "a.safetensors")
+    names = ("rbm", "gaussian-rbm", "g.safetensors", "b.safetensors", "a.safetensors")
+    runs = [str(finished), *(str(tmp_path / name) for name in names)]
     out = tmp_path / "scores"
     assert main(["score", *runs, f"natural={others}", "gaussian", "--patches", "100", "--out", str(out)]) == 0
     found = scores_of(out)["models"]
     kinds = ["DeepEnergyModel", "BernoulliRBM", "GaussianBernoulliRBM", "ConstrainedGaussian", "BernoulliRBM"]
-    assert [m["kind"] for m in found] == kinds
+    assert [m["kind"] for m in found] == [*kinds, "ScoreMatchingAutoencoder"]
     has_gaussian = [set(m["scores"]) > {"log_p"} for m in found]
-    assert has_gaussian == [True, False, True, True, False]
+    assert has_gaussian == [True, False, True, True, False, False]
     of_gaussian = found[3]["scores"]
     # The model is its own Gaussian: the ratio is the same everywhere.
     assert of_gaussian["log_ratio"]["natural"]["std"] < 1e-6 * abs(of_gaussian["log_p"]["natural"]["mean"])

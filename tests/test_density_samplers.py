@@ -148,6 +148,83 @@ def test_steps_are_runs_of_some_moves() -> None:
     assert_array_equal(sampler.run(energy, X, 0, DRAWS).X, X)
 
 
+# --- on a device
+
+
+@pytest.mark.parametrize("sampler", [Langevin(0.2), *SAMPLERS.values()], ids=["langevin", *SAMPLERS])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chains_on_the_device_are_those_of_the_host(sampler: Any, dtype: Any, cuda: Any) -> None:
+    energy = deep(dtype)
+    X = _rng.normal_rows(0, 999, 0, (30, 8), dtype)
+    there = replace(sampler, device="cuda")
+    host, found = (each.run(energy, X, 3, DRAWS) for each in (sampler, there))
+    tolerance = 1e-4 if dtype == np.float32 else 1e-10
+    assert found.X.dtype == dtype
+    assert_allclose(found.X, host.X, atol=tolerance)
+    assert_allclose(found.chain_acceptance, host.chain_acceptance, atol=10 * tolerance)
+    x = cuda.to_device(X)
+    stayed = there.run(energy, x, 3, DRAWS, warm_up=2)
+    assert isinstance(stayed.X, cuda.DeviceArray)
+    assert isinstance(stayed.chain_acceptance, np.ndarray)
+    assert_array_equal(stayed.X.numpy(), there.run(energy, X, 3, DRAWS, warm_up=2).X)
+    assert_array_equal(x.numpy(), X)
+    with pytest.raises(TypeError, match="X: an array on a CUDA device"):
+        sampler.run(energy, x, 3, DRAWS)
+    with pytest.raises(
+        ValueError, match="device: 'cuda' moves chains of energies with compiled kernels only"
+    ):
+        there.run(ByNumpy(energy), X, 3, DRAWS)
+    with pytest.raises(ValueError, match="X: every element must be finite"):
+        there.run(energy, cuda.to_device(np.full_like(X, np.nan)), 1, DRAWS)
+
+
+def test_chains_on_the_device_leave_a_mixture_invariant(cuda: Any) -> None:
+    """Moments of exact samples, from the Gaussian-Bernoulli RBM, stay as they are."""
+    energy = deep(sizes=(), d=2)
+    rbm = energy.gaussian_rbm()
+    H = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(float)
+    means = rbm.visible_mean(H)
+    logits = H @ rbm.hidden_bias + 0.5 * (means**2).sum(axis=1)
+    share = np.exp(logits - logits.max())
+    pick = np.random.default_rng(0).choice(32, size=1200, p=share / share.sum())
+    start = means[pick] + _rng.normal_rows(1, 999, 0, (1200, 2))
+    for sampler in (
+        MetropolisAdjustedLangevin(0.8, device="cuda"),
+        HamiltonianMonteCarlo(0.9, 3, device="cuda"),
+    ):
+        chains = sampler.run(energy, start, 3, DRAWS)
+        assert 0.5 < chains.acceptance < 0.99
+        assert not np.array_equal(chains.X, start)
+        assert_allclose(chains.X.mean(axis=0), start.mean(axis=0), atol=0.25)
+        assert_allclose(np.cov(chains.X.T), np.cov(start.T), atol=0.8)
+        for j in range(2):
+            assert stats.ks_2samp(chains.X[:, j], start[:, j]).pvalue > 0.001
+
+
+def test_chains_that_diverge_on_the_device_halve_the_step(cuda: Any) -> None:
+    energy, X = deep(d=3, sigma=0.5), exact_samples(6)
+    for sampler in (Langevin(4000.0), HamiltonianMonteCarlo(1e6, 30)):
+        with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
+            host = sampler.run(energy, X, 4, DRAWS)
+        with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
+            found = replace(sampler, device="cuda").run(energy, X, 4, DRAWS)
+        assert (found.n_halvings, found.step_size) == (host.n_halvings, host.step_size)
+        assert_allclose(found.X, host.X, atol=1e-6)
+
+
+def test_annealing_on_the_device(cuda: Any) -> None:
+    energy = deep(d=2)
+    mean = energy.sigma**2 * energy.parameters["visible_bias"]
+    t = annealing_schedule(20)
+    host, found = (
+        anneal_density(energy, mean, energy.sigma, t, 30, 3, n_leapfrog=3, n_pilots=5, device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert_allclose(found.log_weights, host.log_weights, rtol=1e-7, atol=1e-7)
+    with pytest.raises(ValueError, match="device: 'cuda' moves chains"):
+        anneal_density(Normal(), np.zeros(3), 1.0, t, 4, 0, device="cuda")
+
+
 # --- adaptation
 
 
@@ -192,6 +269,21 @@ def test_chains_that_diverge_halve_the_step(energy: Any) -> None:
         assert_array_equal(again.X, chains.X)
 
 
+@pytest.mark.parametrize("sampler", [MetropolisAdjustedLangevin(1e6), HamiltonianMonteCarlo(1e3, 10)])
+@pytest.mark.parametrize("is_native", [True, False])
+def test_a_step_far_too_large_is_told_in_either_precision(sampler: Any, is_native: bool) -> None:
+    """Whether H overflows, or is but finite and huge."""
+    found = []
+    for dtype in (np.float32, np.float64):
+        energy = deep(dtype)
+        X = _rng.normal_rows(0, 999, 0, (30, 8), dtype)
+        with pytest.warns(RuntimeWarning, match="a chain diverged; step_size was halved"):
+            found.append(sampler.run(energy if is_native else ByNumpy(energy), X, 5, DRAWS))
+    assert found[0].n_halvings == found[1].n_halvings > 5
+    assert found[0].acceptance > 0
+    assert_allclose(found[0].acceptance, found[1].acceptance, atol=1e-3)
+
+
 def test_halvings_are_bounded() -> None:
     with pytest.raises(
         FloatingPointError, match="HamiltonianMonteCarlo: chain 0 diverges even at step_size="
@@ -210,6 +302,8 @@ def test_bad_arguments() -> None:
             make("0.1")
         with pytest.raises(ValueError, match="n_moves"):
             make(0.1, n_moves=0)
+        with pytest.raises(ValueError, match="device: expected 'cpu' or 'cuda', got 'gpu'"):
+            make(0.1, device="gpu")
     with pytest.raises(ValueError, match="n_leapfrog: expected an integer >= 1"):
         HamiltonianMonteCarlo(0.1, 0)
     with pytest.raises(ValueError, match="X: every element must be finite"):

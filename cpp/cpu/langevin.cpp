@@ -102,7 +102,6 @@ class ChainBlock {
         now_(max_rows, density.row_stride()),
         end_(max_rows, density.row_stride()),
         momentum_(max_rows, density.row_stride()),
-        energies_(static_cast<std::size_t>(max_rows)),
         kinetic_(static_cast<std::size_t>(max_rows)) {}
 
   // The chains X, the first of which is number `first`.
@@ -191,10 +190,11 @@ class ChainBlock {
     const auto at = static_cast<std::size_t>(r);
     const double before = now_.energy[at];
     const double after = end_.energy[at];
-    const double rise = after - before + (moves_.is_tested ? kinetic(r) - kinetic_[at] : 0.0);
-    const bool is_lost = !std::isfinite(after) || !std::isfinite(rise) ||
-                         !std::isfinite(end_.score.row(r)[0]) ||
-                         (!moves_.is_tested && rise > 1000.0 + static_cast<double>(density_.n_features));
+    const double end_kinetic = kinetic(r);
+    const double rise = after - before + (moves_.is_tested ? end_kinetic - kinetic_[at] : 0.0);
+    // The last momentum is the sum of all scores on the way: what is not finite in one of them is seen in it.
+    const bool is_lost = !std::isfinite(end_kinetic) || !std::isfinite(rise) ||
+                         rise > 1000.0 + static_cast<double>(density_.n_features);
     if (is_lost && report.diverged != nullptr) ++report.diverged[chain];
     double probability = is_lost ? 0.0 : 1.0;
     if (!is_lost && moves_.is_tested) probability = std::exp(std::min(0.0, -rise));
@@ -216,7 +216,7 @@ class ChainBlock {
   DensityPass<T> pass_;
   State now_, end_;
   PaddedRows<T> momentum_;
-  std::vector<double> energies_, kinetic_;
+  std::vector<double> kinetic_;
 };
 
 }  // namespace

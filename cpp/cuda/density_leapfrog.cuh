@@ -33,6 +33,7 @@ struct SmallNetwork {
   const T* packed = nullptr;
   int packed_size = 0;
   int shared_size = 0;  // elements of all that is in shared memory
+  int leap_size = 0;    // without the last part, the top's terms
   int n_layers = 0;     // the top counted
   int width[most_small_layers];
   DensityActivation activation[most_small_layers];
@@ -131,9 +132,9 @@ __device__ inline void get_tile(const T* from, int task, Tile<T>& tile) {
   }
 }
 
-// The tile's activations of layer `i` from sums with bias. Of the top: t sigmoid(z), and S(z) in place of the
-// slopes.
-template <class T>
+// The tile's activations of layer `i` from sums with bias. Of the top: t sigmoid(z), and where it is wanted
+// S(z) in place of the slopes.
+template <bool wants_terms, class T>
 __device__ inline void put_activations(const SmallNetwork<T>& net, T* shared, int i, T t, int task,
                                        const Tile<T>& sums) {
   const bool is_top = i + 1 == net.n_layers;
@@ -142,21 +143,21 @@ __device__ inline void put_activations(const SmallNetwork<T>& net, T* shared, in
     RowPack<T> value, slope;
 #pragma unroll
     for (int r = 0; r < rows_each<T>; ++r) {
-      activate(net.activation[i], sums[r][u], value.row[r], slope.row[r]);
-      if (is_top) {
-        const T term = value.row[r];
-        value.row[r] = t * slope.row[r];
-        slope.row[r] = term;
+      if (!is_top) {
+        activate(net.activation[i], sums[r][u], value.row[r], slope.row[r]);
+      } else {
+        value.row[r] = t * sigmoid(sums[r][u]);
+        if constexpr (wants_terms) slope.row[r] = softplus(sums[r][u]);
       }
     }
     put(shared + net.outputs[i], task, u, value);
-    put(shared + net.slopes[i], task, u, slope);
+    if (wants_terms || !is_top) put(shared + net.slopes[i], task, u, slope);
   }
 }
 
 // From put_activations of layer 0 by all threads to q in the place of its outputs; begins and ends with a
 // barrier.
-template <class T>
+template <bool wants_terms, class T>
 __device__ inline void evaluate_tile(const SmallNetwork<T>& net, T* shared, T t) {
   Tile<T> sums;
   __syncthreads();
@@ -170,7 +171,7 @@ __device__ inline void evaluate_tile(const SmallNetwork<T>& net, T* shared, T t)
       for (int r = 0; r < rows_each<T>; ++r)
 #pragma unroll
         for (int u = 0; u < units_each; ++u) sums[r][u] += bias[first_unit(task) + u];
-      put_activations(net, shared, i, t, task, sums);
+      put_activations<wants_terms>(net, shared, i, t, task, sums);
     }
     __syncthreads();
   }
@@ -225,7 +226,7 @@ __device__ inline void take_network(const SmallNetwork<T>& net, T* shared) {
 }
 
 // With layer 0's bias, to shared memory.
-template <class T>
+template <bool wants_terms, class T>
 __device__ inline void put_first_layer(const SmallNetwork<T>& net, T* shared, T t, int task,
                                        const Tile<T>& w) {
   const T* bias = shared + net.bias[0] + first_unit(task);
@@ -234,7 +235,7 @@ __device__ inline void put_first_layer(const SmallNetwork<T>& net, T* shared, T 
   for (int r = 0; r < rows_each<T>; ++r)
 #pragma unroll
     for (int u = 0; u < units_each; ++u) sums[r][u] = w[r][u] + bias[u];
-  put_activations(net, shared, 0, t, task, sums);
+  put_activations<wants_terms>(net, shared, 0, t, task, sums);
 }
 
 // The state of leapfrog steps between launches, (rows, width) each.
@@ -249,9 +250,9 @@ struct LeapState {
 // from `start`'s w and q, the v given, and y = 0. w, v and q are left only where steps follow, then with the
 // kick still to come; `is_last` says that none do, and of the last step w is not wanted.
 template <class T, unsigned Threads>
-__global__ void __launch_bounds__(Threads, Threads == block_size ? 3 : 1)
+__global__ void __launch_bounds__(Threads, Threads == block_size && sizeof(T) == 4 ? 3 : 1)
     leap_kernel(const __grid_constant__ SmallNetwork<T> net, const T* start_w, const T* start_q,
-                LeapState<T> state, Index n_rows, T t, T beta, T epsilon, Index count, bool is_first,
+                LeapState<T> state, Index n_rows, T t, T beta, T epsilon, int count, bool is_first,
                 bool is_last) {
   T* const shared = shared_memory<T>();
   take_network(net, shared);
@@ -276,7 +277,7 @@ __global__ void __launch_bounds__(Threads, Threads == block_size ? 3 : 1)
     }
     __syncthreads();
     T h = is_first ? epsilon / 2 : epsilon;
-    for (Index l = 0; l < count; ++l) {
+    for (int l = 0; l < count; ++l) {
       const bool goes_on = !is_last || l + 1 < count;
       if (has_task && goes_on) {
         Tile<T> kick;
@@ -303,8 +304,8 @@ __global__ void __launch_bounds__(Threads, Threads == block_size ? 3 : 1)
       h = epsilon;
       if (!goes_on) break;
       __syncthreads();  // q has been read
-      if (has_task) put_first_layer(net, shared, t, task, w);
-      evaluate_tile(net, shared, t);
+      if (has_task) put_first_layer<false>(net, shared, t, task, w);
+      evaluate_tile<false>(net, shared, t);
     }
     if (has_task) {
       store_tile(state.y_x, first, n_rows, width, task, y_x);
@@ -339,9 +340,9 @@ __global__ void __launch_bounds__(block_size)
        first += Index{gridDim.x} * tile_rows<T>) {
     for (int task = static_cast<int>(threadIdx.x); task < n_tasks; task += block_size) {
       load_tile(w, first, n_rows, width, task, tile);
-      put_first_layer(net, shared, t, task, tile);
+      put_first_layer<true>(net, shared, t, task, tile);
     }
-    evaluate_tile(net, shared, t);
+    evaluate_tile<true>(net, shared, t);
     double sum = 0;
     for (int k = part; k < net.width[top]; k += parts)
       sum += static_cast<double>(shared[net.slopes[top] + k * tile_rows<T> + row]);
@@ -413,7 +414,7 @@ class SmallPass {
     if (density.width() > 2 * leapfrog::units_of_block) return false;
     for (const auto& layer : density.layers)
       if (layer.n_out > 4096) return false;  // lest the layout's numbers overflow
-    return shared_bytes(layout(density)) + leapfrog_static <= device().shared_per_block;
+    return bytes(layout(density).shared_size) + leapfrog_static <= device().shared_per_block;
   }
 
   // gram (width, width) and visible (width,) = V b
@@ -448,15 +449,18 @@ class SmallPass {
   void hidden(const T* w, Index n_rows, T t, double* hidden, T* q, const T* y_x, T* y_p, T beta, T h) {
     if (n_rows == 0) return;
     const auto kernel = leapfrog::small_hidden_kernel<T>;
-    launch(kernel, grid(kernel, n_rows, leapfrog::block_size), leapfrog::block_size, shared_bytes(net_),
-           stream_, net_, w, n_rows, t, hidden, q, y_x, y_p, beta, h);
+    constexpr unsigned threads = leapfrog::block_size;
+    const int size = net_.shared_size;
+    launch(kernel, grid(kernel, n_rows, threads, size), threads, bytes(size), stream_, net_, w, n_rows, t,
+           hidden, q, y_x, y_p, beta, h);
   }
 
   void leap(const T* start_w, const T* start_q, const leapfrog::LeapState<T>& state, Index n_rows, T t,
-            T beta, T epsilon, Index count, bool is_first, bool is_last) {
+            T beta, T epsilon, int count, bool is_first, bool is_last) {
     if (n_rows == 0) return;
     const auto start = [&](auto kernel, unsigned threads) {
-      launch(kernel, grid(kernel, n_rows, threads), threads, shared_bytes(net_), stream_, net_, start_w,
+      const int size = net_.leap_size;
+      launch(kernel, grid(kernel, n_rows, threads, size), threads, bytes(size), stream_, net_, start_w,
              start_q, state, n_rows, t, beta, epsilon, count, is_first, is_last);
     };
     constexpr unsigned threads = leapfrog::block_size;
@@ -471,12 +475,12 @@ class SmallPass {
   static constexpr std::size_t leapfrog_static = 4096;
 
   template <class Kernel>
-  unsigned grid(Kernel kernel, Index n_rows, unsigned threads) const {
-    return grid_for(kernel, ceil_div(n_rows, leapfrog::tile_rows<T>), threads, shared_bytes(net_), 1);
+  static unsigned grid(Kernel kernel, Index n_rows, unsigned threads, int shared_size) {
+    return grid_for(kernel, ceil_div(n_rows, leapfrog::tile_rows<T>), threads, bytes(shared_size), 1);
   }
 
-  [[nodiscard]] static std::size_t shared_bytes(const SmallNetwork<T>& net) {
-    return static_cast<std::size_t>(net.shared_size) * sizeof(T);
+  [[nodiscard]] static std::size_t bytes(int elements) {
+    return static_cast<std::size_t>(elements) * sizeof(T);
   }
 
   static SmallNetwork<T> layout(const Packed& density) {
@@ -503,6 +507,7 @@ class SmallPass {
     net.packed_size = size;
     for (std::size_t i = 0; i < density.layers.size(); ++i) {
       net.outputs[i] = take(leapfrog::padded(net.width[i]) * leapfrog::tile_rows<T>);
+      net.leap_size = size;
       net.slopes[i] = take(leapfrog::padded(net.width[i]) * leapfrog::tile_rows<T>);
     }
     net.shared_size = size;

@@ -30,40 +30,68 @@ namespace {
 
 // --- draws
 
-// Normals that one block of words gives.
+// Sixteen bytes of numbers: the normals that one block of words gives, in either precision.
 template <class T>
-constexpr int normals_of_block = std::is_same_v<T, float> ? 4 : 2;
-
+constexpr int pack_size = 16 / static_cast<int>(sizeof(T));
 template <class T>
-struct Normals {
-  T value[normals_of_block<T>];
+struct alignas(16) Pack {
+  T value[pack_size<T>];
 };
 
+// Whether every row begins at a multiple of 16 bytes.
 template <class T>
-__device__ inline Normals<T> draw(const rng::Sequence& sequence, Index block) {
+bool has_packs(MatrixView<T> rows) {
+  return reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(Pack<T>) == 0 &&
+         rows.stride % pack_size<T> == 0;
+}
+
+// Pack `block` of a row of `cols`; as one where the row is aligned and the pack whole. What lies beyond the
+// row's end is not touched, and comes as zero.
+template <class T>
+__device__ inline Pack<T> get_pack(const T* row, Index block, Index cols, bool is_aligned) {
+  const T* const from = row + block * pack_size<T>;
+  if (is_aligned && (block + 1) * pack_size<T> <= cols) return *reinterpret_cast<const Pack<T>*>(from);
+  Pack<T> pack;
+#pragma unroll
+  for (int i = 0; i < pack_size<T>; ++i) pack.value[i] = block * pack_size<T> + i < cols ? from[i] : T(0);
+  return pack;
+}
+template <class T>
+__device__ inline void put_pack(T* row, Index block, Index cols, bool is_aligned, const Pack<T>& pack) {
+  T* const to = row + block * pack_size<T>;
+  if (is_aligned && (block + 1) * pack_size<T> <= cols) {
+    *reinterpret_cast<Pack<T>*>(to) = pack;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < pack_size<T>; ++i)
+    if (block * pack_size<T> + i < cols) to[i] = pack.value[i];
+}
+
+template <class T>
+__device__ inline Pack<T> draw(const rng::Sequence& sequence, Index block) {
   const rng::Block words = sequence.block(static_cast<std::uint32_t>(block));
-  Normals<T> made;
+  Pack<T> made;
   if constexpr (std::is_same_v<T, float>) {
     const auto drawn = rng::normals_of_float(words);
+#pragma unroll
     for (int i = 0; i < 4; ++i) made.value[i] = drawn[static_cast<std::size_t>(i)];
   } else {
     const auto drawn = rng::normals(words);
+#pragma unroll
     for (int i = 0; i < 2; ++i) made.value[i] = drawn[static_cast<std::size_t>(i)];
   }
   return made;
 }
 
 template <class T>
-__global__ void __launch_bounds__(rows::block_size) normal_rows_kernel(MatrixView<T> out, rng::Sequence of) {
-  constexpr int size = normals_of_block<T>;
+__global__ void __launch_bounds__(rows::block_size)
+    normal_rows_kernel(MatrixView<T> out, bool is_aligned, rng::Sequence of) {
   for (Index r = rows::first(); r < out.rows; r += rows::step()) {
     rng::Sequence sequence = of;
     sequence.row += static_cast<std::uint64_t>(r);
-    for (Index b = rows::lane(); b * size < out.cols; b += 32) {
-      const Normals<T> drawn = draw<T>(sequence, b);
-      for (int i = 0; i < size; ++i)
-        if (b * size + i < out.cols) out(r, b * size + i) = drawn.value[i];
-    }
+    for (Index block = rows::lane(); block * pack_size<T> < out.cols; block += 32)
+      put_pack(out.row(r), block, out.cols, is_aligned, draw<T>(sequence, block));
   }
 }
 
@@ -163,25 +191,26 @@ struct Draws {
 // Momenta and their energies, and the ends of trajectories without what the layers add.
 template <class T>
 __global__ void __launch_bounds__(rows::block_size)
-    begin_kernel(MatrixView<const T> X, const T* b, Draws draws, Count* count, Multiples<T> position, T* P,
-                 T* X_end, double* kinetic) {
-  constexpr int size = normals_of_block<T>;
+    begin_kernel(MatrixView<const T> X, bool is_aligned, const T* b, Draws draws, Count* count,
+                 Multiples<T> position, T* P, T* X_end, double* kinetic) {
+  const Index d = X.cols;
   const std::uint32_t number = count->drawn;
   for (Index r = rows::first(); r < X.rows; r += rows::step()) {
     const rng::Sequence sequence = draws.at(r, number);
-    const T* x = X.row(r);
     double total = 0;
-    for (Index block = rows::lane(); block * size < X.cols; block += 32) {
-      const Normals<T> drawn = draw<T>(sequence, block);
+    for (Index block = rows::lane(); block * pack_size<T> < d; block += 32) {
+      const Pack<T> p = draw<T>(sequence, block);
+      const Pack<T> x = get_pack(X.row(r), block, d, is_aligned);
+      const Pack<T> bias = get_pack(b, block, d, is_aligned);
+      Pack<T> end;
 #pragma unroll
-      for (int i = 0; i < size; ++i) {
-        const Index j = block * size + i;
-        if (j >= X.cols) break;
-        const T p = drawn.value[i];
-        P[r * X.cols + j] = p;
-        X_end[r * X.cols + j] = position.of(x[j], p, b[j]);
-        total += static_cast<double>(p) * static_cast<double>(p);
+      for (int i = 0; i < pack_size<T>; ++i) {
+        end.value[i] = position.of(x.value[i], p.value[i], bias.value[i]);
+        const auto wide = static_cast<double>(p.value[i]);
+        if (block * pack_size<T> + i < d) total += wide * wide;
       }
+      put_pack(P + r * d, block, d, is_aligned, p);
+      put_pack(X_end + r * d, block, d, is_aligned, end);
     }
     total = rows::sum(total);
     if (rows::lane() == 0) kinetic[r] = 0.5 * total;
@@ -191,7 +220,7 @@ __global__ void __launch_bounds__(rows::block_size)
 
 // The units' state between the steps, where they are done by matrix products.
 template <class T>
-__global__ void __launch_bounds__(rows::block_size)
+__global__ void __launch_bounds__(rows::block_size, 4)
     leap_step_kernel(leapfrog::LeapState<T> s, const T* w_0, const T* q, const T* gram_q, const T* visible,
                      T beta, T h, T epsilon, bool is_first, bool goes_on, Index n_rows, Index n) {
   for (Index r = rows::first(); r < n_rows; r += rows::step())
@@ -227,38 +256,32 @@ struct Ends {
   const T *X_end, *w_end, *q_end;
   const double* hidden_end;
   const T* P;
-  const T* P_layers;  // what the layers add to the end's momentum; null without a test
+  const T* P_layers;  // what the layers add to the end's momentum, without a test to its score
   const double* kinetic;
 };
 
 // Whether each trajectory's end is taken, and if so, the taking. A warp a chain.
 template <class T>
-__global__ void __launch_bounds__(rows::block_size)
-    decide_kernel(Ends<T> ends, const T* b, Index n_units, double inverse_variance, double t,
+__global__ void __launch_bounds__(rows::block_size, 3)
+    decide_kernel(Ends<T> ends, bool is_tested, const T* b, Index n_units, double inverse_variance, double t,
                   Multiples<T> momentum, Draws tests, Count* count, DensityMoveReport report) {
   const Index d = ends.X.cols;
   const std::uint32_t number = count->decided;
-  const bool is_tested = ends.P_layers != nullptr;
   for (Index r = rows::first(); r < ends.X.rows; r += rows::step()) {
     T* const x = ends.X.row(r);
     const T* const x_end = ends.X_end + r * d;
     const double after = visible_energy(x_end, b, d, inverse_variance) - t * ends.hidden_end[r];
-    double rise = after - ends.energy[r];
-    if (is_tested) {
-      double total = 0;
-      for (Index j = rows::lane(); j < d; j += 32) {
-        const auto p =
-            static_cast<double>(momentum.of(x[j], ends.P[r * d + j], b[j]) + ends.P_layers[r * d + j]);
-        total += p * p;
-      }
-      rise += 0.5 * rows::sum(total) - ends.kinetic[r];
+    double total = 0;  // of squares: of the end's momentum, or without a test of its score
+    for (Index j = rows::lane(); j < d; j += 32) {
+      const T visible = is_tested ? momentum.of(x[j], ends.P[r * d + j], b[j])
+                                  : b[j] - static_cast<T>(inverse_variance) * x_end[j];
+      const auto sum = static_cast<double>(visible + ends.P_layers[r * d + j]);
+      total += sum * sum;
     }
-    double pulls = 0;  // finite as the score is
-    for (Index u = rows::lane(); u < n_units; u += 32)
-      pulls += static_cast<double>(ends.q_end[r * n_units + u]);
-    pulls = rows::sum(pulls);
-    const bool is_lost = !std::isfinite(after) || !std::isfinite(rise) || !std::isfinite(pulls) ||
-                         (!is_tested && rise > 1000.0 + static_cast<double>(d));
+    total = rows::sum(total);
+    const double rise = after - ends.energy[r] + (is_tested ? 0.5 * total - ends.kinetic[r] : 0.0);
+    const bool is_lost =
+        !std::isfinite(total) || !std::isfinite(rise) || rise > 1000.0 + static_cast<double>(d);
     const double probability = is_lost ? 0.0 : is_tested ? std::exp(rise > 0 ? -rise : 0.0) : 1.0;
     bool is_taken = !is_lost;
     if (is_taken && is_tested) is_taken = first_uniform(tests.at(r, number)) < probability;
@@ -302,7 +325,7 @@ class ChainMoves {
         momentum_(end_.momentum),
         P_(most_rows * density.n_features, stream),
         X_end_(most_rows * density.n_features, stream),
-        P_layers_(moves.is_tested ? most_rows * density.n_features : 0, stream),
+        P_layers_(most_rows * density.n_features, stream),
         energy_(most_rows, stream),
         hidden_(most_rows, stream),
         kinetic_(most_rows, stream),
@@ -342,6 +365,8 @@ class ChainMoves {
 
  private:
   static constexpr Index fewest_for_graph = 4;
+  static constexpr double most_steps_of_launch = 2048;
+  static constexpr double least_of_step = 5e7;  // its barriers take as long as so many multiply-adds
 
   struct Operations {
     double through, above;  // the first layer; both ways above it, and G
@@ -349,13 +374,15 @@ class ChainMoves {
   [[nodiscard]] Operations operations(Index n_rows) const {
     const auto rows = static_cast<double>(n_rows);
     const auto width = static_cast<double>(density_.width());
-    return {rows * width * static_cast<double>(density_.n_features),
-            rows * (2 * density_.products_above() + (has_gram() ? width * width : 0))};
+    const double above = rows * (2 * density_.products_above() + (has_gram() ? width * width : 0));
+    return {rows * width * static_cast<double>(density_.n_features), std::max(above, least_of_step)};
+  }
+  [[nodiscard]] double of_trajectory(Index n_rows) const {
+    const auto [through, above] = operations(n_rows);
+    return 4 * through + static_cast<double>(moves_.n_leapfrog) * above;
   }
   [[nodiscard]] bool has_short_trajectories(Index n_rows) const {
-    const auto [through, above] = operations(n_rows);
-    return 4 * through + static_cast<double>(moves_.n_leapfrog) * above < Pace::most_ahead / 100 &&
-           (small_ || moves_.n_leapfrog < 1000);
+    return of_trajectory(n_rows) < Pace::most_ahead / 20;
   }
   [[nodiscard]] bool has_gram() const { return gram_.size() > 0; }
 
@@ -373,8 +400,7 @@ class ChainMoves {
   void run_by_graph(MatrixView<T> X, Index first, const DensityMoveReport& report) {
     trajectory(X, first, report, nullptr);  // what cuBLAS makes on first use is no part of the graph
     const Graph graph(stream_, [&] { trajectory(X, first, report, nullptr); });
-    const auto [through, above] = operations(X.rows);
-    const double work = 4 * through + static_cast<double>(moves_.n_leapfrog) * above;
+    const double work = of_trajectory(X.rows);
     for (Index i = 1; i < moves_.n_steps; ++i) {
       pace_.add(work + 8 * Pace::least);
       graph.launch(stream_);
@@ -392,9 +418,9 @@ class ChainMoves {
       if (pace != nullptr) pace->add(of);
     };
     charge(4 * work.through);
-    rows::launch_rows(begin_kernel<T>, n, stream_, MatrixView<const T>(X), density_.visible_bias.data(),
-                      Draws{sequence(first, 0)}, count_.data(), position_, P_.data(), X_end.data,
-                      kinetic_.data());
+    rows::launch_rows(begin_kernel<T>, n, stream_, MatrixView<const T>(X), has_packs(X) && has_packs(X_end),
+                      density_.visible_bias.data(), Draws{sequence(first, 0)}, count_.data(), position_,
+                      P_.data(), X_end.data, kinetic_.data());
     if (moves_.n_leapfrog > 1) bottom.up({P_.data(), n, d}, v_.data(), stream_);
     leap(n, pace);
     bottom.down(y_x_.data(), T(1), X_end, stream_);
@@ -402,19 +428,11 @@ class ChainMoves {
     charge(work.above);
     const bool is_tested = moves_.is_tested;
     hidden(w_end_.data(), n, q_end_.data(), is_tested ? y_p_.data() : nullptr);
-    if (is_tested) bottom.down(y_p_.data(), T(0), {P_layers_.data(), n, d}, stream_);
-    const Ends<T> ends{X,
-                       w_.data(),
-                       q_.data(),
-                       energy_.data(),
-                       X_end.data,
-                       w_end_.data(),
-                       q_end_.data(),
-                       hidden_.data(),
-                       P_.data(),
-                       is_tested ? P_layers_.data() : nullptr,
-                       kinetic_.data()};
-    rows::launch_rows(decide_kernel<T>, n, stream_, ends, density_.visible_bias.data(), units,
+    bottom.down(is_tested ? y_p_.data() : q_end_.data(), T(0), {P_layers_.data(), n, d}, stream_);
+    const Ends<T> ends{X,          w_.data(),        q_.data(),      energy_.data(),
+                       X_end.data, w_end_.data(),    q_end_.data(),  hidden_.data(),
+                       P_.data(),  P_layers_.data(), kinetic_.data()};
+    rows::launch_rows(decide_kernel<T>, n, stream_, ends, is_tested, density_.visible_bias.data(), units,
                       density_.inverse_variance, moves_.hidden_weight, momentum_, Draws{sequence(first, 1)},
                       count_.data(), report);
   }
@@ -445,12 +463,11 @@ class ChainMoves {
       leap_by_products(state, n, step, pace);
       return;
     }
-    const Index at_once =
-        static_cast<Index>(std::clamp(Pace::most_ahead / std::max(step, Pace::least / 10), 1.0, 1e6));
+    const auto at_once = static_cast<Index>(std::clamp(Pace::most_ahead / step, 1.0, most_steps_of_launch));
     for (Index l = 0; l < moves_.n_leapfrog; l += at_once) {
       const Index count = std::min(at_once, moves_.n_leapfrog - l);
       if (pace != nullptr) pace->add(static_cast<double>(count) * step);
-      small_->leap(w_.data(), q_.data(), state, n, t_, beta_, epsilon_, count, l == 0,
+      small_->leap(w_.data(), q_.data(), state, n, t_, beta_, epsilon_, static_cast<int>(count), l == 0,
                    l + count == moves_.n_leapfrog);
     }
   }
@@ -584,7 +601,7 @@ void DeepDensity<T>::move(MatrixView<T> X, const DensityMoves& moves, const Dens
 template <class T>
 void normal_rows(MatrixView<T> out, std::uint64_t seed, std::uint32_t stream, std::uint64_t first_row,
                  std::uint32_t step, Stream& device_stream) {
-  rows::launch_rows(normal_rows_kernel<T>, out.rows, device_stream, out,
+  rows::launch_rows(normal_rows_kernel<T>, out.rows, device_stream, out, has_packs(out),
                     rng::Sequence{seed, stream, first_row, step});
 }
 

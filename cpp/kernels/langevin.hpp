@@ -27,8 +27,9 @@
 // Metropolis-adjusted one. Element e of chain r's momentum is drawn by (seed, stream, first_row + r, step,
 // e), the test by stream + 1; `step` grows by one from trajectory to trajectory.
 //
-// A trajectory diverges where a number in it is not finite or, without the test, where E rises by more than
-// 1000 + n_features: its chain stays where it is.
+// A trajectory diverges where E or ||p||^2 / 2 is not finite at its end, as happens once any number on the
+// way was not, or where H, without the test E, rises by more than 1000 + n_features, which says that the
+// leapfrog steps are unstable: its chain stays where it is.
 //
 // On a GPU a trajectory is followed by what the layers see of it, see cuda/langevin.cu: the same numbers but
 // for rounding.
@@ -36,7 +37,8 @@
 // Errors: std::invalid_argument where shapes do not fit.
 //
 // Sources: G. O. Roberts, R. L. Tweedie, Exponential convergence of Langevin distributions, Bernoulli 2,
-// 1996; R. M. Neal, MCMC using Hamiltonian dynamics, Handbook of Markov Chain Monte Carlo, 2011.
+// 1996; R. M. Neal, MCMC using Hamiltonian dynamics, Handbook of Markov Chain Monte Carlo, 2011. The 1000
+// are those of B. Carpenter et al., Stan: A probabilistic programming language, J. Stat. Softw. 76, 2017.
 #pragma once
 
 #include <cstdint>

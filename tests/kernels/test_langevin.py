@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from deep_densities import assert_near, empty_gradient, flat, random_density, random_rows
 from reference import langevin as reference
 from thalweg import _rng
+from thalweg._native import cpu
 
 # Features and units around whole vectors and panels, and the number of units on top.
 SHAPES = [
@@ -139,7 +140,8 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype: Any, kernels: Any) -> No
 
 def test_same_bits_for_any_number_of_threads(dtype: Any, kernels: Any) -> None:
     density = random_density((150, 64), 64, "sigmoid", dtype)
-    X, weight = random_rows(250, 150, dtype), np.random.default_rng(2).normal(size=250)
+    n = 250 if kernels is cpu else 50  # an emulated device takes its time
+    X, weight = random_rows(n, 150, dtype), np.random.default_rng(2).normal(size=n)
     runs = []
     for n_jobs in (1, 2, 3):
         energies, gradient, of_log_sigma = gradient_of(kernels, density, X, weight, n_jobs)
@@ -215,9 +217,39 @@ def test_chains_that_diverge_stay(dtype: Any, kernels: Any) -> None:
         assert (diverged == 4).all()
         assert not accepted.any()
         assert not acceptance.any()
-    # Without a test an energy that soars is told before it overflows.
-    _, _, _, diverged = move(kernels, density, X, epsilon=200.0, n_leapfrog=1, is_tested=False)
-    assert diverged.any()
+
+
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_an_energy_that_soars_is_told_before_it_overflows(is_tested: bool, dtype: Any, kernels: Any) -> None:
+    density = random_density((5, 4), 3, "sigmoid", dtype)
+    X = random_rows(60, 5, dtype)
+    kind = {"epsilon": 4.6 if is_tested else 6.0, "n_leapfrog": 1, "n_steps": 1, "is_tested": is_tested}
+    moved, acceptance, accepted, diverged = move(kernels, density, X, **kind)
+    p = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)
+    end, q = reference.trajectory(density, X, p, kind["epsilon"], 1)
+    expected = reference.diverges(density, X, p, end, q, is_tested)
+    assert 0 < expected.sum() < len(X)
+    assert_array_equal(diverged, expected)
+    assert_array_equal(moved[expected], X[expected])
+    assert not acceptance[expected].any()
+    assert not accepted[expected].any()
+
+
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_any_element_of_a_score_may_overflow(is_tested: bool, dtype: Any, kernels: Any) -> None:
+    """The energy stays finite, and falls: only the sum of two weights has no room."""
+    density = random_density((3,), 2, "sigmoid", dtype)
+    density["top_weights"][:] = [0, 0.6 * np.finfo(dtype).max, 0]
+    density["top_bias"][:], density["visible_bias"][:] = -1e4, 0
+    X = np.zeros((20, 3), dtype)
+    moved, _, _, diverged = move(
+        kernels, density, X, epsilon=0.1, n_leapfrog=1, n_steps=1, is_tested=is_tested
+    )
+    goes_up = _rng.normal_rows(SEED, STREAM, STEP, X.shape, dtype, FIRST_ROW)[:, 1] > 0
+    assert 0 < goes_up.sum() < len(X)
+    assert_array_equal(diverged, goes_up)
+    assert_array_equal(moved[goes_up], 0)
+    assert (moved[~goes_up] != 0).any(axis=1).all()
 
 
 # --- draws
@@ -319,3 +351,117 @@ def test_squares_of_rows(shape: tuple[int, int], dtype: Any, kernels: Any) -> No
         )
     with pytest.raises(ValueError, match=r"^scale: expected one where mean is given"):
         kernels.row_squares(X, mean, None, found[0])
+
+
+# --- what only a device has
+
+
+def arguments(X: Any, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of `move`: what it is asked, and arrays for its report."""
+    kind = {"epsilon": 0.2, "n_leapfrog": 3, "is_tested": True, "n_steps": 5, "hidden_weight": 1.0}
+    kind |= {"seed": SEED, "stream": STREAM, "first_row": FIRST_ROW, "step": STEP} | changes
+    report = {"acceptance": np.empty(len(X)), "accepted": np.empty(len(X), np.int64)}
+    return kind, report | {"diverged": np.empty(len(X), np.int64)}
+
+
+# Networks that a block's shared memory holds, in one block's threads and in two's, and others: for the last,
+# of more units than twice the features, without V V'.
+PATHS = [((13,), 6), ((40, 64), 64), ((9, 100), 5), ((70, 130), 4), ((7, 5, 4, 3, 6), 3), ((5, 140), 7)]
+
+
+@pytest.mark.parametrize(("sizes", "n_top"), PATHS, ids=str)
+def test_trajectories_by_every_path(sizes: Any, n_top: int, dtype: Any, cuda: Any) -> None:
+    density = random_density(sizes, n_top, "tanh", dtype)
+    X = random_rows(37, sizes[0], dtype)
+    for changes in ({"n_leapfrog": 1, "is_tested": False}, {"n_leapfrog": 5}):
+        found = move(cuda, density, X, **changes, n_steps=1)
+        for a, b in zip(found, move(cpu, density, X, **changes, n_steps=1)):
+            assert_near(a, b, dtype, 10)
+
+
+def test_long_trajectories_are_cut_into_launches(dtype: Any, cuda: Any) -> None:
+    """Where one launch would take too long for Ctrl-C the units' state goes by the device's memory."""
+    density = random_density((3, 4), 2, "sigmoid", dtype)
+    X = random_rows(2, 3, dtype)
+    found, expected = (
+        move(kernels, density, X, n_leapfrog=2050, n_steps=1, epsilon=0.01) for kernels in (cuda, cpu)
+    )
+    for a, b in zip(found, expected):
+        assert_near(a, b, dtype, 100)
+
+
+def test_draws_are_those_of_the_cpu(dtype: Any, cuda: Any) -> None:
+    for d in (1, 31, 32, 100, 129):
+        made, expected = np.full((5, d), np.nan, dtype), np.empty((5, d), dtype)
+        for kernels, out in ((cuda, made), (cpu, expected)):
+            kernels.normal_rows(out, SEED, 5, FIRST_ROW, 7)
+        assert_allclose(made, expected, rtol=0, atol=1e-6 if dtype == np.float32 else 1e-14)
+    made, expected = np.full(300, np.nan), np.empty(300)
+    cuda.uniform_rows(made, SEED, 5, FIRST_ROW, 7)
+    cpu.uniform_rows(expected, SEED, 5, FIRST_ROW, 7)
+    assert_array_equal(made, expected)
+
+
+def test_arrays_stay_on_the_device(dtype: Any, cuda: Any) -> None:
+    density = random_density((12, 6), 5, "sigmoid", dtype)
+    X, weight = random_rows(21, 12, dtype), np.random.default_rng(2).normal(size=21)
+    on_device = {name: cuda.to_device(density[name]) for name in ("top_weights", "top_bias", "visible_bias")}
+    on_device |= {name: [cuda.to_device(a) for a in density[name]] for name in ("weights", "bias")}
+    made = cuda.deep_density(**(density | on_device))
+    x, energies, psi = (
+        cuda.to_device(X),
+        cuda.empty((21,), np.dtype("f8")),
+        cuda.empty(X.shape, np.dtype(dtype)),
+    )
+    made.energy(x, energies)
+    made.score(x, psi)
+    assert_array_equal(energies.numpy(), energy_of(cuda, density, X))
+    assert_array_equal(psi.numpy(), score_of(cuda, density, X))
+    gradient = empty_gradient(density)
+    there = {
+        name: [cuda.to_device(a) for a in g] if isinstance(g, list) else cuda.to_device(g)
+        for name, g in gradient.items()
+    }
+    tape = made.value(x, energies)
+    of_log_sigma = made.pull(tape, x, cuda.to_device(weight), **there)
+    expected = gradient_of(cuda, density, X, weight)
+    assert of_log_sigma == expected[2]
+    for a, b in zip(flat(there), flat(expected[1]), strict=True):
+        assert_array_equal(a.numpy(), b)
+    kind, report = arguments(X)
+    made.move(x, **kind, **{name: cuda.to_device(a) for name, a in report.items()})
+    host = X.copy()
+    kind, report = arguments(X)
+    made.move(host, **kind, **report)
+    assert_array_equal(x.numpy(), host)
+
+
+def test_a_tape_belongs_to_its_density(dtype: Any, cuda: Any) -> None:
+    X = random_rows(3, 5, dtype)
+    density, other = (random_density((5, n), 3, "sigmoid", dtype) for n in (4, 6))
+    tape = cuda.deep_density(**density).value(X, np.empty(3))
+    with pytest.raises(ValueError, match="tape: expected that of 3 row"):
+        cuda.deep_density(**other).pull(tape, X, np.zeros(3), **empty_gradient(other))
+    with pytest.raises(TypeError):
+        cpu.deep_density(**density).pull(tape, X, np.zeros(3), **empty_gradient(density))
+
+
+def test_densities_serve_several_threads(cuda: Any) -> None:
+    """Each with a stream of its own; the density's memory belongs to the first one's."""
+    density = random_density((12, 6), 5, "sigmoid", np.float64)
+    made, X = cuda.deep_density(**density), random_rows(30, 12, np.float64)
+    expected, found = energy_of(cpu, density, X), {}
+
+    def work(number: int) -> None:
+        out = np.empty(len(X))
+        made.energy(X, out)
+        found[number] = out
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 1, 2, 3]
+    for out in found.values():
+        assert_near(out, expected, np.float64)

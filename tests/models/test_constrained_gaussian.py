@@ -12,8 +12,9 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from thalweg import ConstrainedGaussian
+from thalweg._base import Draws
 from thalweg.energies import GaussianEnergy
-from thalweg.losses import GaussianNoise
+from thalweg.losses import DensityNoiseContrastiveEstimation, GaussianNoise
 from thalweg.persistence import load_model, save_model
 
 SHAPE = (4, 5)
@@ -103,24 +104,59 @@ def test_the_cone_is_kept_and_told(structure: str) -> None:
     least = np.linalg.eigvalsh(model.precision_)[0]
     assert least >= floor * (1 - 1e-6)
     assert np.isfinite(model.log_likelihood(X)).all()
-    _is_best_in_the_cone(model, S, floor)
+    best = objective(in_the_cone(model.energy_.structure, S, floor), S)
+    assert 0 <= objective(model.precision_, S) - best < 1.1e-4 * abs(best)
 
 
-def _is_best_in_the_cone(model: Any, S: Any, floor: float) -> None:
-    """No feasible precision nearby has a smaller objective, but for what the splitting leaves."""
-    made = model.energy_.structure
-    best = made.values(model.precision_)
-    rng = np.random.default_rng(0)
-    here = objective(model.precision_, S)
-    tried = 0
-    for size in (0.3, 0.03):
-        for _ in range(300):
-            move = rng.normal(size=best.shape) * size * np.abs(best).max()
-            there = made.matrix(best + move)
-            if np.linalg.eigvalsh(there)[0] >= floor:
-                tried += 1
-                assert objective(there, S) >= here - 1e-3 * abs(here)
-    assert tried > 20
+def in_the_cone(structure: Any, S: Any, floor: float) -> Any:
+    """The minimum over Lambda >= floor, by Newton's method along a barrier."""
+    basis = np.array([structure.matrix(e) for e in np.eye(structure.n_entries)])
+    bend = np.einsum("aij,jk,bki->ab", basis, S, basis, optimize=True)
+    trace = np.einsum("aii->a", basis)
+    theta = structure.values(np.eye(len(S)))
+
+    def value(theta: Any, mu: float) -> float:
+        values = np.linalg.eigvalsh(structure.matrix(theta)) - floor
+        if values[0] <= 0:
+            return np.inf
+        return float(0.5 * theta @ bend @ theta - trace @ theta - mu * np.log(values).sum())
+
+    for mu in 10.0 ** -np.arange(0, 9, 0.5):
+        for _ in range(100):
+            inverse = np.linalg.inv(structure.matrix(theta) - floor * np.eye(len(S)))
+            seen = inverse @ basis
+            slope = bend @ theta - trace - mu * np.einsum("aii->a", seen)
+            move = np.linalg.solve(bend + mu * np.einsum("aij,bji->ab", seen, seen, optimize=True), slope)
+            if slope @ move < 1e-3 * mu:
+                break
+            length = 1.0
+            while value(theta - length * move, mu) > value(theta, mu) - 1e-4 * length * slope @ move:
+                length /= 2
+            theta = theta - length * move
+    return structure.matrix(theta)
+
+
+def test_a_splitting_that_does_not_converge_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.models._precision_fit._SPLITTING_STEPS", 20)
+    with (
+        pytest.warns(ConvergenceWarning, match="the objective may lie .* above its minimum over positive"),
+        pytest.warns(UserWarning, match="alone gives a precision that is not positive definite"),
+    ):
+        model = ConstrainedGaussian("banded", image_shape=(1, 20), radius=1).fit(smooth_rows())
+    assert np.linalg.eigvalsh(model.precision_)[0] > 0
+
+
+def test_nce_outside_of_the_cone_learns_log_z_of_the_precision_it_moves() -> None:
+    X = smooth_rows(500) + np.random.default_rng(1).normal(size=(500, 20))
+    noise = GaussianNoise.of_data(X)
+    options = {"image_shape": (4, 5), "radius": 1, "estimator": "nce", "noise": noise, "tol": 1e-3}
+    with pytest.warns(UserWarning, match="estimator: 'nce' alone gives a precision that is not positive"):
+        model = ConstrainedGaussian("toeplitz", **options, random_state=0).fit(X)
+    assert model.is_constraint_active_
+    loss = DensityNoiseContrastiveEstimation(noise)
+    own = {"log_normalizer": np.array([model.log_normalizer_])}
+    _, _, slope = loss.value_and_gradient(model.energy_, own, X, Draws(0, 0))
+    assert abs(slope["log_normalizer"][0]) < 1e-3
 
 
 def smooth_rows(n: int = 3000) -> Any:
@@ -189,6 +225,31 @@ def test_fewer_rows_than_features_are_regularised() -> None:
         ConstrainedGaussian(regularization=0.0).fit(X)
 
 
+@pytest.mark.parametrize("estimator", ["score_matching", "maximum_likelihood", "conditional_nce"])
+def test_neighbours_without_variance_are_refused(estimator: str) -> None:
+    options = {**STRUCTURES["banded"], "regularization": 0.0, "estimator": estimator}
+    X = np.random.default_rng(0).normal(size=(5, 20))
+    with pytest.raises(ValueError, match="regularization: expected a number > 0 where X has no variance"):
+        ConstrainedGaussian(**options).fit(X)
+
+
+def test_as_many_rows_as_neighbours_need_suffice() -> None:
+    X = np.random.default_rng(0).normal(size=(18, 20))
+    model = ConstrainedGaussian(**STRUCTURES["banded"], regularization=0.0).fit(X)
+    assert np.abs(model.precision_).max() < 1e3
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_scales_whose_precision_overflows_are_refused(structure: str) -> None:
+    X = samples(true_precision(structure), 300)
+    for scale in (1e-25, 1e25):
+        with pytest.raises(
+            ValueError, match=r"X: the precision of rows of variance .* has no place in float32"
+        ):
+            ConstrainedGaussian(**STRUCTURES[structure]).fit((scale * X).astype(np.float32))
+        assert np.isfinite(ConstrainedGaussian(**STRUCTURES[structure]).fit(scale * X).precision_).all()
+
+
 def test_a_constant_feature_is_regularised() -> None:
     X = np.random.default_rng(0).normal(size=(100, 3))
     X[:, 1] = 7.0
@@ -219,6 +280,47 @@ def test_saved_and_loaded(tmp_path: Any) -> None:
     after = model.sample(3)
     assert_array_equal(loaded.sample(3), after)
     assert not np.array_equal(before, after)
+
+
+class Remembering:
+    """Noise that hands out an array it keeps."""
+
+    def __init__(self, noise: Any) -> None:
+        self.sample = noise.sample
+        self._noise = noise
+        self._kept: dict[bytes, Any] = {}
+
+    def log_density(self, X: Any) -> Any:
+        return self._kept.setdefault(X.tobytes(), self._noise.log_density(X))
+
+
+def test_what_the_noise_returns_is_not_written_to() -> None:
+    X = samples(np.array([[1.0, 0.4], [0.4, 2.0]]), 500)
+    noise = GaussianNoise([0.0, 1.0], [2.0, 1.5])
+    options = {"estimator": "nce", "tol": 1e-3, "random_state": 0}
+    found = ConstrainedGaussian(**options, noise=Remembering(noise)).fit(3 * X)
+    expected = ConstrainedGaussian(**options, noise=Afresh(noise)).fit(3 * X)
+    assert_array_equal(found.precision_, expected.precision_)
+    assert found.log_normalizer_ == expected.log_normalizer_
+
+
+class Afresh:
+    """The same noise, which is asked for its density likewise."""
+
+    def __init__(self, noise: Any) -> None:
+        self.sample, self.log_density = noise.sample, noise.log_density
+
+
+@pytest.mark.parametrize("structure", ["banded", "toeplitz"])
+def test_steps_of_the_likelihood_are_counted_and_bounded(structure: str) -> None:
+    X = samples(true_precision(structure), 500)
+    options = {**STRUCTURES[structure], "estimator": "maximum_likelihood"}
+    model = ConstrainedGaussian(**options).fit(X)
+    assert 1 < model.n_iter_ < 20
+    exact = ConstrainedGaussian(**options, max_iter=model.n_iter_).fit(X)
+    assert_array_equal(exact.precision_, model.precision_)
+    with pytest.warns(ConvergenceWarning, match="newton made 1 iterations without reaching tol=1e-06"):
+        assert ConstrainedGaussian(**options, max_iter=1).fit(X).n_iter_ == 1
 
 
 def test_too_few_iterations_are_told() -> None:

@@ -110,3 +110,13 @@ def trajectory(
         x = x + epsilon * p
         p = p + 0.5 * epsilon * score(density, x, t)
     return x, p
+
+
+def diverges(
+    density: dict[str, Any], x: Any, p: Any, end: Any, q: Any, is_tested: bool, t: float = 1.0
+) -> Any:
+    """Whether trajectories from (x, p) to (end, q) leave the finite numbers, or soar."""
+    rise = energy(density, end, t) - energy(density, x, t)
+    if is_tested:
+        rise = rise + 0.5 * ((q**2).sum(axis=1) - (p.astype(np.float64) ** 2).sum(axis=1))
+    return ~np.isfinite((q**2).sum(axis=1)) | ~np.isfinite(rise) | (rise > 1000 + x.shape[1])

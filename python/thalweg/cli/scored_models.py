@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ..models import BernoulliRBM, ConstrainedGaussian, DeepEnergyModel, GaussianBernoulliRBM
+from ..models import (
+    BernoulliRBM,
+    ConstrainedGaussian,
+    DeepEnergyModel,
+    GaussianBernoulliRBM,
+    ScoreMatchingAutoencoder,
+)
 from ..persistence import load_model_and_extra
 from ..preprocessing import Whitening
 from .density_model import DEEP_ENERGY, DensityModel
@@ -25,7 +31,7 @@ from .run import MODEL
 
 _BLOCK_ROWS = 4096
 _LEAST_VARIANCE = 1e-6  # in mean eigenvalues
-_KINDS = (BernoulliRBM, GaussianBernoulliRBM, ConstrainedGaussian, DeepEnergyModel)
+_KINDS = (BernoulliRBM, GaussianBernoulliRBM, ConstrainedGaussian, DeepEnergyModel, ScoreMatchingAutoencoder)
 
 
 @dataclass

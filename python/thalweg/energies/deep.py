@@ -55,9 +55,9 @@ class DeepEnergy:
               \qquad \log p(x) = -E(x) - \log Z,
 
     S the softplus and g the layers of a `DenseNetwork`, or the identity. The integral of :math:`e^{-E}` is
-    finite where g is bounded (sigmoid, tanh), or the identity; with softplus or ReLU layers only while the
-    weights do not outgrow the Gaussian's tails. With g the identity it is the Gaussian-Bernoulli restricted
-    Boltzmann machine with its hidden units summed out, see `from_gaussian_rbm`.
+    always finite: every layer and S are Lipschitz, so the sum grows at most linearly in x, and the Gaussian's
+    tails win. With g the identity it is the Gaussian-Bernoulli restricted Boltzmann machine with its hidden
+    units summed out, see `from_gaussian_rbm`.
 
     Without hidden biases H(x) + H(-x) >= 2 H(0) for H the sum of softplus over odd layers about 0, hence at
     sigma = 1 such an energy cannot prefer low contrast.

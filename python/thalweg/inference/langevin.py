@@ -70,7 +70,7 @@ class Moved:
     """What `move` did to each chain."""
 
     acceptance: NDArray[np.float64]  # mean probability
-    diverged: NDArray[np.int64]  # trajectories that met numbers that are not finite, and were not taken
+    diverged: NDArray[np.int64]  # trajectories that left the finite numbers, or soared, and were not taken
 
 
 def native_form(energy: Any, dtype: Any, device: str = "cpu") -> Any:
@@ -140,12 +140,11 @@ def _move(
         with np.errstate(over="ignore", invalid="ignore"):
             kinetic = _kinetic(momentum)
             x, psi, after = _trajectory(energy, X, score, momentum, kind)
+            end_kinetic = _kinetic(momentum)
             rise = after - value
             if kind.is_tested:
-                rise += _kinetic(momentum) - kinetic
-        is_lost = ~np.isfinite(rise)
-        if not kind.is_tested:
-            is_lost |= rise > 1000 + X.shape[1]
+                rise += end_kinetic - kinetic
+        is_lost = ~np.isfinite(end_kinetic) | ~np.isfinite(rise) | (rise > 1000 + X.shape[1])
         diverged += is_lost
         probability = np.where(is_lost, 0.0, 1.0)
         if kind.is_tested:
@@ -247,6 +246,9 @@ class _Sampler:
     ) -> Chains:
         """Moves chains, a row each.
 
+        A move diverges where its energy or momentum is not finite at its end, or where H = E + ||p||^2 / 2,
+        of moves without a test E, rises by more than 1000 + n_features: the step is too large.
+
         Parameters
         ----------
         energy : object with `value` and `score_function`
@@ -272,7 +274,7 @@ class _Sampler:
         Warns
         -----
         RuntimeWarning
-            A chain diverged, and the moves were made again with half the step.
+            A chain diverged, but while the step adapted, and the moves were made again with half of it.
 
         Raises
         ------

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _rng, losses, optim
-from .._base import DensityLoss, Draws, Parameters
+from .._base import DensityEnergy, DensityLoss, Draws, Parameters
 from .._blas import one_blas_thread
 from .._check import (
     FloatArray,
@@ -31,6 +31,8 @@ from ._density import UnnormalisedDensity, blocks
 from ._energy_learning import Packing
 from ._learning import unchanged_by_errors
 from ._precision_fit import (
+    SPLITTING_TOLERANCE,
+    RowForm,
     ScoreMatchingSystem,
     into_the_cone,
     least_eigenvalue,
@@ -104,9 +106,10 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         What was added to all variances.
     energy_ : GaussianEnergy
     log_normalizer_ : float
-        For "nce": log Z as it was learnt.
+        For "nce": log Z as it was learnt; where the precision was moved to keep its eigenvalues, as the loss
+        has it at the precision there.
     n_iter_ : int
-        Iterations of the iterative estimators; 1 of "score_matching".
+        Iterations of L-BFGS, or Newton's; 1 of "score_matching", and of a likelihood without structure.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X has names that are all strings.
@@ -190,14 +193,15 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         ------
         TypeError, ValueError
             Where X or a parameter is of the wrong kind, shape or range, X is not finite, or its rows are all
-            the same.
+            the same, or so small or large that the precision has no place in their dtype.
 
         Warns
         -----
         UserWarning
             Directions without variance, and a constraint that is active.
         ConvergenceWarning
-            An estimator that made `max_iter` iterations.
+            An estimator that did not reach `tol` within `max_iter` iterations; score matching whose objective
+            may lie more than 1e-4 of itself above its minimum over positive definite precisions.
         """
         self._check_parameters()
         with unchanged_by_errors(self), one_blas_thread:
@@ -235,31 +239,39 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         if n < 2 or not variance > 0:
             raise ValueError(f"X: expected two rows or more that differ, got n_samples={n}")
         # Everything is computed for a mean variance of 1.
-        S, added = self._regularised(measured / variance, n, variance)
         first = GaussianEnergy.diagonal(
             d, self.structure, image_shape=self.image_shape, radius=self.radius, variance=1.0
         )
+        S, added = self._regularised(measured / variance, n, variance, first.structure)
         floor = _FLOOR / float(np.linalg.eigvalsh(S)[-1])
         if self.estimator in ("nce", "conditional_nce"):
             centre, entries = self._contrasted(X, first, mean, S, variance, floor)
         else:
             centre, entries = mean, self._solved(S, first, floor)
-        matrix = first.structure.matrix(entries) / variance
+        with np.errstate(over="ignore", under="ignore"):
+            entries = entries / variance
+            kept = entries.astype(X.dtype)
+        matrix = first.structure.matrix(entries)
+        if not is_finite(kept) or not np.diag(first.structure.matrix(kept)).all():
+            raise ValueError(
+                f"X: the precision of rows of variance {variance:g} has no place in {X.dtype}; scale X, "
+                f"which reaches {float(np.abs(X).max()):g}"
+            )
         self.__dict__.update(
             mean_=centre.astype(X.dtype),
             precision_=matrix.astype(X.dtype),
             regularization_=added * variance,
-            energy_=self._energy_of(centre.astype(X.dtype), (entries / variance).astype(X.dtype)),
+            energy_=self._energy_of(centre.astype(X.dtype), kept),
             _roots=_roots_of(matrix),
         )
 
     def _regularised(
-        self, S: NDArray[np.float64], n: int, variance: float
+        self, S: NDArray[np.float64], n: int, variance: float, structure: PrecisionStructure
     ) -> tuple[NDArray[np.float64], float]:
         """The covariance with something added to its diagonal, and what was added."""
         if self.regularization is not None:
             added = float(self.regularization) / variance
-            if added == 0.0 and self.structure == "full" and lacking(S):
+            if added == 0.0 and self._is_lacking(S, structure):
                 raise ValueError(
                     "regularization: expected a number > 0 where X has no variance along some direction "
                     f"(n_samples={n}, n_features={len(S)}), got 0"
@@ -274,6 +286,13 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
                 stacklevel=4,
             )
         return add_to_diagonal(S, added), added
+
+    def _is_lacking(self, S: NDArray[np.float64], structure: PrecisionStructure) -> bool:
+        """Whether what the estimator inverts of S cannot be: all, or that of the features which interact."""
+        is_whole = self.structure == "full" or (self.estimator == "nce" and self.noise == "full")
+        if is_whole:
+            return lacking(S) > 0
+        return any(lacking(block) > 0 for block in RowForm.of(structure).neighbourhoods(S))
 
     def _energy_of(self, mean: FloatArray, entries: FloatArray) -> GaussianEnergy:
         return GaussianEnergy(mean, entries, self.structure, image_shape=self.image_shape, radius=self.radius)
@@ -293,10 +312,18 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
         inside = _independent(S, energy, floor)
         if self.estimator == "maximum_likelihood":
             start = into_the_cone(entries, inside, structure, floor)
-            return likeliest(S, structure, start, tol=self.tol, max_iter=self.max_iter)
-        if is_outside:
+            entries, n_iter, converged = likeliest(S, structure, start, tol=self.tol, max_iter=self.max_iter)
+            self._report_iterations("newton", n_iter, converged)
+        elif is_outside:
             self._report_constraint()
-            return score_matching_in_the_cone(system, entries, inside, floor)
+            entries, gap = score_matching_in_the_cone(system, entries, inside, floor)
+            if gap > SPLITTING_TOLERANCE:
+                warnings.warn(
+                    f"the objective may lie {gap:.1e} of itself above its minimum over positive definite "
+                    f"precisions, more than {SPLITTING_TOLERANCE:g}",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         return entries
 
     def _contrasted(
@@ -324,6 +351,10 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
             entries = into_the_cone(entries, inside, first.structure, floor)
         if _OWN + "log_normalizer" in parameters:
             learnt = float(parameters[_OWN + "log_normalizer"][0])
+            if is_outside:
+                learnt = self._normalizer_of(
+                    loss, energy.with_parameters({"mean": parameters["mean"], "precision": entries}), rows
+                )
             self.__dict__["log_normalizer_"] = learnt + len(S) * float(np.log(scale))
         return mean + scale * parameters["mean"], entries
 
@@ -356,30 +387,54 @@ class ConstrainedGaussian(OneToOneFeatureMixin, UnnormalisedDensity):  # type: i
             here = packing.unpacked(v / unit)
             learnt = {name.removeprefix(_OWN): here.pop(name) for name in list(here) if _OWN in name}
             model = energy.with_parameters(here)
-            value, total = 0.0, np.zeros_like(v)
-            for number, block in enumerate(blocks(len(X))):
-                draws = Draws(self._seed, 0, block.start, number)
-                part, of_energy, of_own = loss.value_and_gradient(model, learnt, X[block], draws)
-                share = (block.stop - block.start) / len(X)
-                value += share * part
-                made = {**of_energy, **{_OWN + name: g for name, g in of_own.items()}}
-                total += share * packing.flat(made)
+            value, (of_energy, of_own) = self._contrast(loss, model, learnt, X)
+            total = packing.flat({**of_energy, **{_OWN + name: g for name, g in of_own.items()}})
             return value, total / unit
 
         with np.errstate(over="ignore"):
             found, n_iter, converged = optim.minimise_lbfgs(
                 objective, packing.flat(start) * unit, max_iter=self.max_iter, tol=self.tol
             )
-        self.__dict__["n_iter_"] = max(n_iter, 1)
         if not is_finite(found):
             raise FloatingPointError("the loss left the finite numbers; scale X, or take other noise")
+        self._report_iterations("lbfgs", n_iter, converged)
+        return packing.unpacked(found / unit)
+
+    def _contrast(
+        self, loss: DensityLoss, energy: DensityEnergy, own: Parameters, X: NDArray[np.float64]
+    ) -> tuple[float, list[Parameters]]:
+        """The loss over all rows, always with the same noise, and its gradients in all parameters."""
+        value = 0.0
+        total = [{name: np.zeros(p.shape) for name, p in ps.items()} for ps in (energy.parameters, own)]
+        for number, block in enumerate(blocks(len(X))):
+            draws = Draws(self._seed, 0, block.start, number)
+            part, *gradients = loss.value_and_gradient(energy, own, X[block], draws)
+            share = (block.stop - block.start) / len(X)
+            value += share * part
+            for kept, gradient in zip(total, gradients, strict=True):
+                for name in kept:
+                    kept[name] += share * gradient[name]
+        return value, total
+
+    def _normalizer_of(self, loss: DensityLoss, energy: GaussianEnergy, X: NDArray[np.float64]) -> float:
+        """The log Z that the loss gives this energy."""
+
+        def objective(c: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            value, (_, of_own) = self._contrast(loss, energy, {"log_normalizer": c}, X)
+            return value, of_own["log_normalizer"]
+
+        start = np.array([energy.log_partition()])
+        found, _, _ = optim.minimise_lbfgs(objective, start, max_iter=self.max_iter, tol=self.tol)
+        return float(found[0])
+
+    def _report_iterations(self, method: str, n_iter: int, converged: bool) -> None:
+        self.__dict__["n_iter_"] = max(n_iter, 1)
         if not converged:
             warnings.warn(
-                f"lbfgs made {n_iter} iterations without reaching tol={self.tol:g}",
+                f"{method} made {n_iter} iterations without reaching tol={self.tol:g}",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
-        return packing.unpacked(found / unit)
 
     def _report_constraint(self) -> None:
         self.__dict__["is_constraint_active_"] = True
@@ -559,11 +614,9 @@ class _Scaled:
         return drawn
 
     def log_density(self, X: Any) -> NDArray[np.float64]:
-        there: NDArray[np.float64] = np.asarray(
-            self._noise.log_density(X * self._scale + self._mean), np.float64
-        )
-        there += X.shape[1] * float(np.log(self._scale))
-        return there
+        there = np.asarray(self._noise.log_density(X * self._scale + self._mean), np.float64)
+        scaled: NDArray[np.float64] = there + X.shape[1] * float(np.log(self._scale))
+        return scaled
 
 
 def _independent(S: NDArray[np.float64], energy: GaussianEnergy, floor: float) -> NDArray[np.float64]:
