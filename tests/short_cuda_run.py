@@ -13,6 +13,7 @@ import numpy as np
 from thalweg import _native, ops
 from thalweg._base import Draws, Phase
 from thalweg.inference.annealing import anneal_upwards
+from thalweg.inference.csc import ConvolutionalLassoSolver
 from thalweg.inference.gibbs import RbmMachine
 from thalweg.inference.lasso import LassoSolver
 
@@ -83,6 +84,47 @@ def conversions(rng: np.random.Generator) -> None:
     x = rng.normal(size=(13, 77)).astype(np.float16)
     np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
     assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
+
+
+@run
+def convolutions(rng: np.random.Generator) -> None:
+    for dtype in (np.float32, np.float64):
+        for boundary, size in (("valid", (12, 5)), ("circular", (3, 7))):
+            X, filters = rng.normal(size=(2, 2, 19, 70)).astype(dtype), rng.normal(size=(20, 2, *size))
+            Z = ops.correlate(X, filters, boundary=boundary)
+            for got, expected in (
+                (ops.correlate(X, filters, boundary=boundary, device="cuda"), Z),
+                (
+                    ops.convolve(Z, filters, boundary=boundary, device="cuda"),
+                    ops.convolve(Z, filters, boundary=boundary),
+                ),
+                (
+                    ops.filter_gradient(Z, X, size, boundary=boundary, device="cuda"),
+                    ops.filter_gradient(Z, X, size, boundary=boundary),
+                ),
+            ):
+                scale = np.abs(expected).max()
+                np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * scale)
+
+
+@run
+def convolutional_sparse_coding(rng: np.random.Generator) -> None:
+    for dtype in (np.float32, np.float64):
+        image, filters = rng.normal(size=(1, 30, 41)).astype(dtype), rng.normal(size=(6, 1, 5, 4))
+        there, here = (
+            ConvolutionalLassoSolver(filters.astype(dtype), solver="fista", tol=1e-2, device=device)
+            for device in ("cuda", "cpu")
+        )
+        mask = rng.random((30, 41)) < 0.8
+        maps, info = there.encode(image, 5.0, mask=mask)
+        np.testing.assert_allclose(info[:2], here.encode(image, 5.0, mask=mask)[1][:2], rtol=1e-3)
+        sums = [(np.zeros((6, 6, 9, 7)), np.zeros((6, 1, 5, 4))) for _ in range(2)]
+        for solver, (A, B) in zip((there, here), sums, strict=True):
+            solver.add_statistics(image, maps, A, B)
+        for got, expected in zip(*sums, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+        got, expected = (solver.filter_gradient(image, maps)[1] for solver in (there, here))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
 
 
 @run
