@@ -14,7 +14,9 @@ from deep_densities import empty_gradient, flat, random_density
 from thalweg import _native, ops
 from thalweg._base import Draws, Phase
 from thalweg.inference.annealing import anneal_upwards
+from thalweg.inference.csc import ConvolutionalLassoSolver
 from thalweg.inference.gibbs import RbmMachine
+from thalweg.inference.lasso import LassoSolver
 
 RUNS: list[Callable[[np.random.Generator], None]] = []
 
@@ -54,11 +56,76 @@ def random_numbers(rng: np.random.Generator) -> None:
 
 
 @run
+def lasso(rng: np.random.Generator) -> None:
+    # On chip, by products with a Gram matrix, and by two products with the dictionary.
+    for n_components, n_features in ((200, 60), (300, 100), (200, 20)):
+        D = rng.normal(size=(n_components, n_features))
+        D /= np.linalg.norm(D, axis=1, keepdims=True)
+        X = rng.normal(size=(300, n_features))
+        for dtype, tol in ((np.float32, 1e-4), (np.float32, 0.0), (np.float64, 1e-6)):
+            for alpha in (0.3, np.full((300, 1), 0.3)):
+                arguments = {"tol": tol, "max_iter": 2000 if tol else 20}
+                there = LassoSolver(D.astype(dtype), **arguments, device="cuda")
+                here = LassoSolver(D.astype(dtype), **arguments)
+                got, expected = (solver.encode(X.astype(dtype), alpha) for solver in (there, here))
+                np.testing.assert_allclose(got[0], expected[0], atol=0.1)
+                np.testing.assert_array_equal(got[1].status, expected[1].status)
+    codes = rng.normal(size=(37, 50)).astype(np.float32)
+    parts, rows = np.empty((37, 100), np.float32), np.empty((37, 20), np.float32)
+    atoms = rng.normal(size=(50, 20)).astype(np.float32)
+    cuda = _native.cuda()
+    cuda.split_signs(codes, parts)
+    cuda.reconstruct(parts, atoms, rows)
+    np.testing.assert_allclose(rows, codes @ atoms, atol=1e-4)
+
+
+@run
 def conversions(rng: np.random.Generator) -> None:
     cuda = _native.cuda()
     x = rng.normal(size=(13, 77)).astype(np.float16)
     np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
     assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
+
+
+@run
+def convolutions(rng: np.random.Generator) -> None:
+    for dtype in (np.float32, np.float64):
+        for boundary, size in (("valid", (12, 5)), ("circular", (3, 7))):
+            X, filters = rng.normal(size=(2, 2, 19, 70)).astype(dtype), rng.normal(size=(20, 2, *size))
+            Z = ops.correlate(X, filters, boundary=boundary)
+            for got, expected in (
+                (ops.correlate(X, filters, boundary=boundary, device="cuda"), Z),
+                (
+                    ops.convolve(Z, filters, boundary=boundary, device="cuda"),
+                    ops.convolve(Z, filters, boundary=boundary),
+                ),
+                (
+                    ops.filter_gradient(Z, X, size, boundary=boundary, device="cuda"),
+                    ops.filter_gradient(Z, X, size, boundary=boundary),
+                ),
+            ):
+                scale = np.abs(expected).max()
+                np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * scale)
+
+
+@run
+def convolutional_sparse_coding(rng: np.random.Generator) -> None:
+    for dtype in (np.float32, np.float64):
+        image, filters = rng.normal(size=(1, 30, 41)).astype(dtype), rng.normal(size=(6, 1, 5, 4))
+        there, here = (
+            ConvolutionalLassoSolver(filters.astype(dtype), solver="fista", tol=1e-2, device=device)
+            for device in ("cuda", "cpu")
+        )
+        mask = rng.random((30, 41)) < 0.8
+        maps, info = there.encode(image, 5.0, mask=mask)
+        np.testing.assert_allclose(info[:2], here.encode(image, 5.0, mask=mask)[1][:2], rtol=1e-3)
+        sums = [(np.zeros((6, 6, 9, 7)), np.zeros((6, 1, 5, 4))) for _ in range(2)]
+        for solver, (A, B) in zip((there, here), sums, strict=True):
+            solver.add_statistics(image, maps, A, B)
+        for got, expected in zip(*sums, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+        got, expected = (solver.filter_gradient(image, maps)[1] for solver in (there, here))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
 
 
 @run

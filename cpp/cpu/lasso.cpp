@@ -70,19 +70,7 @@ double scale_for_alpha(const typename CodingDictionary<T>::Prepared& d, Penalty 
                        BroadcastView<T> alpha, Index i) {
   double largest = 0.0;
   for (Index j = 0; j < d.n_components; ++j) largest = std::max(largest, static_cast<double>(alpha(i, j)));
-  const double q = cpu::exponent(penalty);
-  return unit_scale(std::pow(largest * std::pow(d.scale, q), 1.0 / (2.0 - q)));
-}
-
-// The same, kept to what brings the sample so near to 1 that its squares and its codes neither overflow nor
-// vanish.
-template <class T>
-double scale_for_sample(double scale, double largest) {
-  if (largest == 0) return scale;
-  const double reach = std::ldexp(1.0, sizeof(T) == 4 ? 60 : 300);
-  const double limit = std::ldexp(1.0, 500);  // whose square is finite
-  const double unit = unit_scale(largest);
-  return std::clamp(std::clamp(scale, unit / reach, unit * reach), 1.0 / limit, limit);
+  return scale_for_weight(largest, d.scale, penalty);
 }
 
 // One worker's memory and its way through a block of rows.
@@ -163,8 +151,7 @@ class BlockSolver {
 
   // Row i's weights in the units of x_scale_.
   void load_alpha(BroadcastView<T> alpha, Index i, Index p) {
-    const double q = cpu::exponent(options_.penalty);
-    const double factor = x_scale_ * x_scale_ * std::pow(dictionary_.scale / x_scale_, q);
+    const double factor = weight_factor(x_scale_, dictionary_.scale, options_.penalty);
     for (Index j = 0; j < dictionary_.n_components; ++j)
       block_.alpha_row(p)[j] = static_cast<double>(alpha(i, j)) * factor;
   }

@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "core/buffer.hpp"
+#include "core/lasso_numbers.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "cpu/matmul.hpp"
@@ -38,14 +39,6 @@ struct ReferencePoint {
   double residual_squared = 0.0;  // ||x - z D||^2 + l2 ||z||^2
   double x_residual = 0.0;        // <x, x - z D>
 };
-
-// P - Q for residual r scaled to the best feasible dual point. max_ratio = max_j |c_j| / alpha_j.
-inline double duality_gap(double residual_squared, double x_residual, double l1, double max_ratio) {
-  const double bound = max_ratio > 0 ? 1.0 / max_ratio : std::numeric_limits<double>::infinity();
-  const double best = residual_squared > 0 ? x_residual / residual_squared : 0.0;
-  const double scale = std::clamp(best, 0.0, bound);
-  return 0.5 * residual_squared + l1 - scale * x_residual + 0.5 * scale * scale * residual_squared;
-}
 
 // The most atoms that enter in one pass over the inverse.
 inline constexpr Index max_bordered = 16;

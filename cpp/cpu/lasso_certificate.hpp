@@ -14,37 +14,6 @@
 
 namespace thalweg::cpu {
 
-inline double exponent(Penalty penalty) {
-  switch (penalty) {
-    case Penalty::l0:
-      return 0.0;
-    case Penalty::l_half:
-      return 0.5;
-    case Penalty::l_two_thirds:
-      return 2.0 / 3.0;
-    default:
-      return 1.0;
-  }
-}
-
-inline double prox_any(double v, double threshold, Penalty penalty, bool positive) {
-  switch (penalty) {
-    case Penalty::l0:
-      return prox_number<double, Penalty::l0>(v, threshold, positive);
-    case Penalty::l_half:
-      return prox_number<double, Penalty::l_half>(v, threshold, positive);
-    case Penalty::l_two_thirds:
-      return prox_number<double, Penalty::l_two_thirds>(v, threshold, positive);
-    default:
-      return prox_number<double, Penalty::l1>(v, threshold, positive);
-  }
-}
-
-// The maximum, NaN if any is.
-inline void raise(double& largest, double value) {
-  if (value > largest || std::isnan(value)) largest = value;
-}
-
 // Judges the rows of a block, with one worker's scratch memory.
 template <class T>
 class Certifier {

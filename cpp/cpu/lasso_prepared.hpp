@@ -1,8 +1,5 @@
-// What the lasso's methods share: the prepared dictionary, the normalisation, and the rows of one block.
-//
-// Inside, everything is in units in which the largest atom norm lies in [1, 2), and so does the largest alpha
-// where the samples' magnitude allows. The factors are powers of two, so that scaling rounds nothing, and
-// data of any magnitude stay clear of overflow in float32.
+// What the lasso's methods share: the prepared dictionary and the rows of one block, in the units of
+// core/lasso_numbers.hpp.
 #pragma once
 
 #include <cmath>
@@ -10,20 +7,13 @@
 #include <mutex>
 
 #include "core/buffer.hpp"
+#include "core/lasso_numbers.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "cpu/matmul.hpp"
 #include "kernels/lasso.hpp"
 
 namespace thalweg {
-
-// The power of two that brings a positive x into [1, 2); 1 for what has no finite magnitude.
-inline double unit_scale(double x) {
-  if (!(x > 0) || !std::isfinite(x)) return 1.0;
-  int exponent = 0;
-  std::frexp(x, &exponent);
-  return std::ldexp(1.0, 1 - exponent);
-}
 
 // A value made by the first thread that asks.
 template <class Value>

@@ -91,7 +91,7 @@ class ProximalMethod final : public LassoMethodBase<T> {
 
   void iterate(Index rows) {
     for (Index p = 0; p < rows; ++p) {
-      const double next = 0.5 * (1.0 + std::sqrt(1.0 + 4.0 * momentum_[p] * momentum_[p]));
+      const double next = next_momentum(momentum_[p]);
       factor_[p] = accelerated() ? static_cast<T>((momentum_[p] - 1.0) / next) : T(0);
       turn_[p] = simd::Vec<T>{};
       momentum_[p] = next;
@@ -152,7 +152,7 @@ class ProximalMethod final : public LassoMethodBase<T> {
       double turn = 0.0;
       for (int l = 0; l < simd::lanes<T>; ++l) turn += turn_[p][l];
       if (turn > 0) {  // the momentum points uphill
-        momentum_[p] = 0.5 * (1.0 + std::sqrt(5.0));
+        momentum_[p] = next_momentum(1.0);
         factor_[p] = T(0);
       }
       for (Index j = 0; j < stride_; j += simd::lanes<T>) {

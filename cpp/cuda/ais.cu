@@ -115,7 +115,6 @@ struct BernoulliStep {
   Index units;
   const T* bias;
   const T* base_bias;
-  OwnTerms<T> own;
   Path<T> path;
   rbm::Draws draws;
   Bits bits;
@@ -141,7 +140,7 @@ struct BernoulliStep {
         const T p = rbm::probability((x[i] + v.bias[i]) * t + v.base[i] * (T(1) - t));
         const bool is_one = u[i] < p;
         drawn |= static_cast<std::uint32_t>(is_one) << i;
-        if (is_one) sum += own.of(unit + i, T(1));
+        if (is_one) sum += static_cast<double>(v.bias[i]) - static_cast<double>(v.base[i]);
       }
     return drawn;
   }
@@ -250,7 +249,7 @@ class Annealer {
     const StatesView<T> drawn{rbm::as_const(hidden), {}};
     if (view.sigma == nullptr) {
       rbm::multiply<T>(rbm::down_layer(rbm_), drawn,
-                       BernoulliStep<T>{view.n_visible, view.visible_bias, base_.base_bias, own_terms(), path,
+                       BernoulliStep<T>{view.n_visible, view.visible_bias, base_.base_bias, path,
                                         of_visible_units, visible_, of_visible()},
                        stream_);
     } else {

@@ -12,15 +12,24 @@
 
 namespace thalweg::cuda {
 
+// Lets the kernel have so much dynamic shared memory, which above 48 KiB has to be asked for, before its
+// occupancy is asked for too; then as much of the multiprocessor's memory as can be is given to shared
+// memory.
+template <class... Parameters>
+void allow_shared(void (*kernel)(Parameters...), std::size_t shared_bytes) {
+  constexpr std::size_t free_of_asking = std::size_t{48} << 10;
+  if (shared_bytes <= free_of_asking) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes)));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));  // per cent
+}
+
 // Starts kernel(arguments...) on the stream, with `shared_bytes` of dynamic shared memory, more than 48 KiB
 // included.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream& stream,
             std::type_identity_t<Parameters>... arguments) {
-  constexpr std::size_t free_of_asking = std::size_t{48} << 10;
-  if (shared_bytes > free_of_asking)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared_bytes)));
+  allow_shared(kernel, shared_bytes);
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
@@ -47,6 +56,7 @@ __device__ inline T* shared_memory() {
 template <class... Parameters>
 [[nodiscard]] unsigned grid_for(void (*kernel)(Parameters...), Index tiles, unsigned block_size,
                                 std::size_t shared_bytes, Index waves = 1) {
+  allow_shared(kernel, shared_bytes);
   int resident = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, static_cast<int>(block_size),
                                                       shared_bytes));

@@ -38,4 +38,19 @@ __device__ inline T block_sum(T value, T* scratch) {
   return sum;
 }
 
+// Likewise the largest.
+template <int block_size, class T>
+__device__ inline T block_max(T value, T* scratch) {
+  static_assert(block_size % 32 == 0 && block_size <= 1024);
+  constexpr int warps = block_size / 32;
+  value = warp_max(value);
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  T largest = scratch[0];
+#pragma unroll
+  for (int w = 1; w < warps; ++w) largest = max(largest, scratch[w]);
+  __syncthreads();
+  return largest;
+}
+
 }  // namespace thalweg::cuda

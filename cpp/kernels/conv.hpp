@@ -72,4 +72,21 @@ void convolve(const ConvShape& shape, const T* codes, const T* filters, T* image
 template <class T>
 void filter_gradient(const ConvShape& shape, const T* codes, const T* images, T* gradient, int n_jobs);
 
+// The twins on the device: pointers are the device's. Their sums are products of matrices, whose order the
+// shape and the device fix; the codes' zeros save nothing there.
+namespace cuda {
+
+class Stream;
+
+template <class T>
+void correlate(const ConvShape& shape, const T* images, const T* filters, T* codes, Stream& stream);
+
+template <class T>
+void convolve(const ConvShape& shape, const T* codes, const T* filters, T* images, Stream& stream);
+
+template <class T>
+void filter_gradient(const ConvShape& shape, const T* codes, const T* images, T* gradient, Stream& stream);
+
+}  // namespace cuda
+
 }  // namespace thalweg

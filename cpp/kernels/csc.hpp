@@ -127,4 +127,40 @@ double csc_filter_gradient(const CscProblem<T>& problem, SparseMapsView<T> maps,
 template <class T>
 void csc_statistics(const CscProblem<T>& problem, SparseMapsView<T> maps, double* a, double* b, int n_jobs);
 
+// The twins on the device: pointers are the device's, and so are the maps'; `csc_encode` has none, for
+// coordinate descent is no work for it.
+namespace cuda {
+
+class Stream;
+
+template <class T>
+void csc_certify(const CscProblem<T>& problem, SparseMapsView<T> maps, Stream& stream, CscReport& report);
+
+template <class T>
+void csc_fista(const CscProblem<T>& problem, double lipschitz, T* codes, const CscOptions& options,
+               Stream& stream, CscReport& report);
+
+// csc_fista from sparse maps to sparse maps, which are on the host; dense ones do not leave the device.
+template <class T>
+SparseMaps<T> csc_fista_maps(const CscProblem<T>& problem, double lipschitz, SparseMapsView<T> start,
+                             const CscOptions& options, Stream& stream, CscReport& report);
+
+// Dense codes (K, Hc, Wc) of sparse maps.
+template <class T>
+void csc_expand(const ConvShape& shape, SparseMapsView<T> maps, T* codes, Stream& stream);
+
+template <class T>
+void csc_synthesize(const ConvShape& shape, const T* filters, SparseMapsView<T> maps, T* image,
+                    Stream& stream);
+
+template <class T>
+double csc_filter_gradient(const CscProblem<T>& problem, SparseMapsView<T> maps, double* gradient,
+                           Stream& stream);
+
+template <class T>
+void csc_statistics(const CscProblem<T>& problem, SparseMapsView<T> maps, double* a, double* b,
+                    Stream& stream);
+
+}  // namespace cuda
+
 }  // namespace thalweg

@@ -35,11 +35,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/lasso_numbers.hpp"
 #include "core/view.hpp"
 
 namespace thalweg {
 
-enum class Penalty { l0, l_half, l_two_thirds, l1 };
 enum class LassoMethod { ista, fista, coordinate_descent, active_set };
 enum class Criterion { duality_gap, optimality_residual, fixed_point_residual };
 enum class Status : std::int8_t { converged = 0, not_converged = 1, fixed_iterations = 2 };
@@ -83,5 +83,41 @@ class CodingDictionary {
  private:
   std::unique_ptr<Prepared> prepared_;
 };
+
+namespace cuda {
+
+class Stream;
+
+// The same on a device: ISTA and FISTA. The dictionary's memory belongs to the stream that it was made on;
+// work on other streams is for the caller to order. Errors: std::invalid_argument for the other methods too.
+template <class T>
+class CodingDictionary {
+ public:
+  CodingDictionary(MatrixView<const T> atoms, double l2, Stream& stream);
+  ~CodingDictionary();
+
+  [[nodiscard]] Index n_components() const;
+  [[nodiscard]] Index n_features() const;
+  [[nodiscard]] double lipschitz() const;
+  [[nodiscard]] Stream& home() const;
+
+  void encode(MatrixView<const T> x, BroadcastView<T> alpha, MatrixView<T> codes, const LassoReport& report,
+              const LassoOptions& options, Stream& stream) const;
+
+  struct Prepared;
+
+ private:
+  std::unique_ptr<Prepared> prepared_;
+};
+
+// The positive parts of codes (N, K), and beside them the negative parts, into out (N, 2 K).
+template <class T>
+void split_signs(MatrixView<const T> codes, MatrixView<T> out, Stream& stream);
+
+// out (N, n) = codes (N, K) D, or of codes that split_signs() has split (N, 2 K).
+template <class T>
+void reconstruct(MatrixView<const T> codes, MatrixView<const T> atoms, MatrixView<T> out, Stream& stream);
+
+}  // namespace cuda
 
 }  // namespace thalweg

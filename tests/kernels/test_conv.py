@@ -39,23 +39,35 @@ def assert_close(got, expected, terms, dtype):
     np.testing.assert_allclose(got, expected, rtol=0, atol=np.finfo(dtype).eps * (2 * terms + 30))
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_native_is_the_reference(rng, dtype, shape, boundary):
+# Every shape takes part in one boundary or another where the device is emulated.
+SHAPES_OF_BACKEND = [
+    *(("cpu", shape, boundary) for shape in SHAPES for boundary in BOUNDARIES),
+    *(("cuda", shape, BOUNDARIES[(i + j) % 4]) for i, shape in enumerate(SHAPES) for j in range(2)),
+    ("cuda", (1, 3, (5, 70), 70, (18, 3)), "same"),  # filters in several blocks, rows in several passes
+    ("cuda", (1, 1, (30, 21), 3, (21, 20)), "full"),  # taps in several boxes
+    ("cuda", (1, 1, (2, 300), 2, (2, 170)), "circular"),
+]
+
+
+@pytest.mark.parametrize(("backend", "shape", "boundary"), SHAPES_OF_BACKEND, ids=str, indirect=["backend"])
+def test_native_is_the_reference(rng, dtype, shape, boundary, backend):
     X, filters, Z = problem(rng, shape, boundary, dtype)
     size = filters.shape[2:]
     taps = filters[0].size
     assert_close(
-        ops.correlate(X, filters, boundary=boundary), reference.correlate(X, filters, boundary), taps, dtype
+        ops.correlate(X, filters, boundary=boundary, device=backend),
+        reference.correlate(X, filters, boundary),
+        taps,
+        dtype,
     )
     assert_close(
-        ops.convolve(Z, filters, boundary=boundary),
+        ops.convolve(Z, filters, boundary=boundary, device=backend),
         reference.convolve(Z, filters, X.shape[2:], boundary),
         taps * len(filters),
         dtype,
     )
     assert_close(
-        ops.filter_gradient(Z, X, size, boundary=boundary),
+        ops.filter_gradient(Z, X, size, boundary=boundary, device=backend),
         reference.filter_gradient(Z, X, size, boundary),
         Z[:, 0].size,
         dtype,
@@ -63,15 +75,18 @@ def test_native_is_the_reference(rng, dtype, shape, boundary):
 
 
 @pytest.mark.parametrize("boundary", ["same", "circular", "valid"])
-def test_filters_may_be_larger_than_the_image(rng, dtype, boundary):
+def test_filters_may_be_larger_than_the_image(rng, dtype, boundary, backend):
     X, filters, Z = problem(rng, (2, 1, (3, 4), 10, (9, 14)), boundary, dtype)
     assert_close(
-        ops.correlate(X, filters, boundary=boundary), reference.correlate(X, filters, boundary), 126, dtype
+        ops.correlate(X, filters, boundary=boundary, device=backend),
+        reference.correlate(X, filters, boundary),
+        126,
+        dtype,
     )
     expected = reference.convolve(Z, filters, (3, 4), boundary)
-    assert_close(ops.convolve(Z, filters, boundary=boundary), expected, 1260, dtype)
+    assert_close(ops.convolve(Z, filters, boundary=boundary, device=backend), expected, 1260, dtype)
     expected = reference.filter_gradient(Z, X, (9, 14), boundary)
-    assert_close(ops.filter_gradient(Z, X, (9, 14), boundary=boundary), expected, 12, dtype)
+    assert_close(ops.filter_gradient(Z, X, (9, 14), boundary=boundary, device=backend), expected, 12, dtype)
 
 
 @pytest.mark.parametrize("mode", ["valid", "same", "full"])
@@ -108,28 +123,36 @@ def test_circular_synthesis_is_scipy_convolve2d(rng):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_signals_are_images_of_height_one(rng, dtype, boundary):
+def test_signals_are_images_of_height_one(rng, dtype, boundary, backend):
     X, filters, Z = problem(rng, (3, 2, (1, 90), 9, (1, 20)), boundary, dtype)
     x, f, z = X[:, :, 0], filters[:, :, 0], Z[:, :, 0]
     np.testing.assert_array_equal(
-        ops.correlate(x, f, boundary=boundary), ops.correlate(X, filters, boundary=boundary)[:, :, 0]
+        ops.correlate(x, f, boundary=boundary, device=backend),
+        ops.correlate(X, filters, boundary=boundary, device=backend)[:, :, 0],
     )
     np.testing.assert_array_equal(
-        ops.convolve(z, f, boundary=boundary), ops.convolve(Z, filters, boundary=boundary)[:, :, 0]
+        ops.convolve(z, f, boundary=boundary, device=backend),
+        ops.convolve(Z, filters, boundary=boundary, device=backend)[:, :, 0],
     )
     np.testing.assert_array_equal(
-        ops.filter_gradient(z, x, 20, boundary=boundary),
-        ops.filter_gradient(Z, X, (1, 20), boundary=boundary)[:, :, 0],
+        ops.filter_gradient(z, x, 20, boundary=boundary, device=backend),
+        ops.filter_gradient(Z, X, (1, 20), boundary=boundary, device=backend)[:, :, 0],
     )
 
 
-def test_filters_of_one_pixel_are_a_matrix_product(rng, dtype, rtol):
+def test_filters_of_one_pixel_are_a_matrix_product(rng, dtype, rtol, backend):
     X, filters, Z = problem(rng, (2, 7, (13, 20), 11, (1, 1)), "valid", dtype)
     D = filters[:, :, 0, 0].astype(np.float64)
-    np.testing.assert_allclose(ops.correlate(X, filters), np.einsum("kc,ncyx->nkyx", D, X), rtol, 10 * rtol)
-    np.testing.assert_allclose(ops.convolve(Z, filters), np.einsum("kc,nkyx->ncyx", D, Z), rtol, 10 * rtol)
+    np.testing.assert_allclose(
+        ops.correlate(X, filters, device=backend), np.einsum("kc,ncyx->nkyx", D, X), rtol, 10 * rtol
+    )
+    np.testing.assert_allclose(
+        ops.convolve(Z, filters, device=backend), np.einsum("kc,nkyx->ncyx", D, Z), rtol, 10 * rtol
+    )
     expected = np.einsum("nkyx,ncyx->kc", Z.astype(np.float64), X.astype(np.float64))
-    np.testing.assert_allclose(ops.filter_gradient(Z, X, 1)[:, :, 0, 0], expected, rtol, 30 * rtol)
+    np.testing.assert_allclose(
+        ops.filter_gradient(Z, X, 1, device=backend)[:, :, 0, 0], expected, rtol, 30 * rtol
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 1, (61, 130), 40, (8, 8)), (2, 3, (1, 9000), 5, (1, 30))], ids=str)
@@ -149,13 +172,20 @@ def test_same_bits_for_any_number_of_threads(rng, dtype, shape):
 
 
 @pytest.mark.parametrize("shape", [(5, 1, (20, 51), 10, (6, 6)), (4, 9, (20, 51), 3, (2, 5))], ids=str)
-def test_same_bits_in_any_batch(rng, dtype, shape):
+def test_same_bits_in_any_batch(rng, dtype, shape, backend):
     X, filters, Z = problem(rng, shape, "same", dtype)
-    codes, images = ops.correlate(X, filters, boundary="same"), ops.convolve(Z, filters, boundary="same")
+    codes, images = (
+        ops.correlate(X, filters, boundary="same", device=backend),
+        ops.convolve(Z, filters, boundary="same", device=backend),
+    )
     for i in range(len(X)):
         alone = slice(i, i + 1)
-        np.testing.assert_array_equal(ops.correlate(X[alone], filters, boundary="same"), codes[alone])
-        np.testing.assert_array_equal(ops.convolve(Z[alone], filters, boundary="same"), images[alone])
+        np.testing.assert_array_equal(
+            ops.correlate(X[alone], filters, boundary="same", device=backend), codes[alone]
+        )
+        np.testing.assert_array_equal(
+            ops.convolve(Z[alone], filters, boundary="same", device=backend), images[alone]
+        )
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -169,22 +199,23 @@ def test_sparse_codes(rng, dtype, boundary):
         assert_close(got, reference.filter_gradient(sparse, X, (8, 9), boundary), 1000, dtype)
 
 
-def test_an_empty_batch(dtype):
+def test_an_empty_batch(dtype, backend):
     filters = np.ones((3, 2, 4, 4), dtype)
-    assert ops.correlate(np.empty((0, 2, 5, 6), dtype), filters).shape == (0, 3, 8, 9)
-    assert ops.convolve(np.empty((0, 3, 5, 6), dtype), filters).shape == (0, 2, 2, 3)
+    at = {"device": backend}
+    assert ops.correlate(np.empty((0, 2, 5, 6), dtype), filters, **at).shape == (0, 3, 8, 9)
+    assert ops.convolve(np.empty((0, 3, 5, 6), dtype), filters, **at).shape == (0, 2, 2, 3)
     gradient = ops.filter_gradient(
-        np.empty((0, 3, 5, 6), dtype), np.empty((0, 2, 5, 6), dtype), 4, boundary="same"
+        np.empty((0, 3, 5, 6), dtype), np.empty((0, 2, 5, 6), dtype), 4, boundary="same", **at
     )
     np.testing.assert_array_equal(gradient, np.zeros((3, 2, 4, 4), dtype))
 
 
-def test_integers_strides_and_read_only_arrays(rng):
+def test_integers_strides_and_read_only_arrays(rng, backend):
     X = np.asfortranarray(rng.integers(0, 255, (2, 3, 20, 22), dtype=np.uint8))[:, ::-1, ::2]
     filters = rng.normal(size=(4, 3, 5, 5)).transpose(0, 1, 3, 2)
     X.flags.writeable = False
     filters.flags.writeable = False
-    got = ops.correlate(X, filters)
+    got = ops.correlate(X, filters, device=backend)
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, reference.correlate(X, filters, "valid"), rtol=1e-10, atol=1e-8)
     assert ops.correlate(X.astype(np.float32), filters).dtype == np.float32
@@ -260,6 +291,10 @@ BAD = {
         "^filters: every element must be finite",
     ),
     "complex": (lambda: ops.correlate(IMAGES + 0j, FILTERS), "^X: Complex data not supported"),
+    "device": (
+        lambda: ops.correlate(IMAGES, FILTERS, device="gpu"),
+        "^device: expected 'cpu' or 'cuda', got 'gpu'",
+    ),
     "threads": (lambda: ops.correlate(IMAGES, FILTERS, n_jobs=0), "^n_jobs: expected a non-zero integer"),
 }
 
@@ -277,9 +312,7 @@ def test_a_filter_shape_without_integers(shape):
         ops.filter_gradient(CODES, IMAGES, shape)
 
 
-def test_the_kernels_check_shapes_themselves():
-    from thalweg._native import cpu
-
+def test_the_kernels_check_shapes_themselves(kernels):
     out = np.zeros((2, 4, 7, 8))
     for images, filters, codes in itertools.islice(
         itertools.product(
@@ -289,7 +322,71 @@ def test_the_kernels_check_shapes_themselves():
         None,
     ):
         with pytest.raises(ValueError, match=r"^(codes|filters): expected"):
-            cpu.correlate(images, filters, codes, cpu.Boundary.valid, 1)
+            kernels.correlate(images, filters, codes, kernels.Boundary.valid, 1)
     out.flags.writeable = False
     with pytest.raises(ValueError, match=r"^codes: expected a writeable array"):
-        cpu.correlate(IMAGES, FILTERS, out, cpu.Boundary.valid, 1)
+        kernels.correlate(IMAGES, FILTERS, out, kernels.Boundary.valid, 1)
+
+
+# --- on the device
+
+
+def all_three(X, filters, Z, boundary, device="cuda"):
+    return (
+        ops.correlate(X, filters, boundary=boundary, device=device),
+        ops.convolve(Z, filters, boundary=boundary, device=device),
+        ops.filter_gradient(Z, X, filters.shape[2:], boundary=boundary, device=device),
+    )
+
+
+@pytest.mark.parametrize("boundary", ["valid", "circular"])
+def test_same_bits_twice_and_in_any_order_of_blocks(rng, dtype, boundary, cuda, monkeypatch):
+    X, filters, Z = problem(rng, (2, 2, (19, 70), 20, (6, 7)), boundary, dtype)
+    found = []
+    for order in ("forward", "forward", "reverse"):
+        monkeypatch.setenv("THALWEG_EMULATION_ORDER", order)
+        found.append(all_three(X, filters, Z, boundary))
+    for again in found[1:]:
+        for ours, theirs in zip(again, found[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("is_signal", [False, True])
+def test_arrays_on_the_device_come_and_go(rng, dtype, is_signal, cuda):
+    X, filters, Z = problem(rng, (2, 2, (1, 40), 3, (1, 4)), "same", dtype)
+    if is_signal:
+        X, filters, Z = X[:, :, 0], filters[:, :, 0], Z[:, :, 0]
+    there = [cuda.to_device(a) for a in (X, filters, Z)]
+    for got, expected in zip(all_three(*there, "same"), all_three(X, filters, Z, "same"), strict=True):
+        assert isinstance(got, cuda.DeviceArray)
+        np.testing.assert_array_equal(got.numpy(), expected)
+    got = ops.correlate(there[0], filters, boundary="same", device="cuda")  # filters travel
+    np.testing.assert_array_equal(got.numpy(), ops.correlate(X, filters, boundary="same", device="cuda"))
+    other = np.float64 if dtype == np.float32 else np.float32
+    got = ops.correlate(there[0], cuda.to_device(filters.astype(other)), boundary="same", device="cuda")
+    assert got.dtype == dtype
+
+
+def test_bad_arrays_on_the_device_are_named(cuda):
+    images, filters = cuda.to_device(IMAGES), cuda.to_device(FILTERS)
+    with pytest.raises(TypeError, match=r"^X: an array on a CUDA device, where device='cpu'"):
+        ops.correlate(images, FILTERS)
+    with pytest.raises(ValueError, match=r"^X: every element must be finite, but it contains NaN"):
+        ops.correlate(cuda.to_device(IMAGES * np.nan), filters, device="cuda")
+    with pytest.raises(
+        ValueError, match=r"^filters: expected 3 channel\(s\) as X has, got shape \(4, 2, 2, 2\)"
+    ):
+        ops.correlate(images, cuda.to_device(FILTERS[:, :2].copy()), device="cuda")
+    with pytest.raises(ValueError, match=r"^Z: expected \(n, n_filters, height, width\) or"):
+        ops.convolve(cuda.to_device(np.ones(7)), filters, device="cuda")
+    with pytest.raises(ValueError, match=r"^filters: with boundary='full' filters must fit"):
+        ops.correlate(images, cuda.to_device(np.ones((1, 3, 7, 2))), boundary="full", device="cuda")
+
+
+def test_large_and_small_terms_keep_float32s_accuracy(rng, cuda):
+    """Where terms cancel, what is lost is a few units of the largest, as in float32's own arithmetic."""
+    X = (rng.normal(size=(1, 1, 20, 40)) * 10.0 ** rng.uniform(-3, 3, (1, 1, 20, 40))).astype(np.float32)
+    filters = rng.normal(size=(2, 1, 9, 9)).astype(np.float32)
+    moduli = reference.correlate(np.abs(X), np.abs(filters), "valid")
+    error = np.abs(ops.correlate(X, filters, device="cuda") - reference.correlate(X, filters, "valid"))
+    assert (error <= 8 * np.finfo(np.float32).eps * moduli).all()

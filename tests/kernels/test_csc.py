@@ -279,13 +279,20 @@ def test_a_zero_image_takes_any_start_to_zero(name):
 # --- the other functions
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+# Every shape and every boundary takes part where the device is emulated.
+SHAPES_OF_BACKEND = [
+    *(("cpu", name, boundary) for name in SHAPES for boundary in BOUNDARIES),
+    *(("cuda", name, BOUNDARIES[i % 4]) for i, name in enumerate(SHAPES)),
+    *(("cuda", "channels", boundary) for boundary in BOUNDARIES),
+]
+
+
+@pytest.mark.parametrize(("backend", "shape", "boundary"), SHAPES_OF_BACKEND, indirect=["backend"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_filter_gradient_statistics_and_synthesis(dtype, shape, boundary):
-    y, f, _ = problem(shape, boundary, dtype)
+def test_filter_gradient_statistics_and_synthesis(dtype, shape, boundary, backend):
+    y, f, _ = problem(SHAPES[shape], boundary, dtype)
     rng = np.random.default_rng(4)
-    solver = ConvolutionalLassoSolver(f, boundary=boundary, n_jobs=1)
+    solver = ConvolutionalLassoSolver(f, boundary=boundary, n_jobs=1, device=backend)
     z = rng.normal(size=solver.code_shape(*y.shape[1:]))
     z = np.where(rng.random(z.shape) < 0.2, z, 0).astype(dtype)
     maps = SparseMaps.from_dense(z)
@@ -310,9 +317,9 @@ def test_filter_gradient_statistics_and_synthesis(dtype, shape, boundary):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_maps_without_non_zeros(boundary):
+def test_maps_without_non_zeros(boundary, backend):
     y, f, _ = problem(SHAPES["one tile"], boundary)
-    solver = ConvolutionalLassoSolver(f, boundary=boundary, n_jobs=1)
+    solver = ConvolutionalLassoSolver(f, boundary=boundary, n_jobs=1, device=backend)
     nothing = SparseMaps.from_dense(np.zeros(solver.code_shape(*y.shape[1:])))
     assert nothing.density == nothing.nnz == 0
     assert not solver.synthesize(nothing, y.shape[1:]).any()
@@ -450,6 +457,156 @@ def test_max_iter(name):
     with pytest.warns(ConvergenceWarning, match=r"1 of 2 images did not reach tol=0: .* after 3 iterations"):
         warn_unconverged([info, CscInfo(1.0, 0.0, 1, True)], 0.0, stacklevel=1)
     warn_unconverged([], 0.0, stacklevel=1)
+
+
+# --- on the device
+
+TWINS = [  # shape, boundary, dtype, mask, positive
+    ("a pixel", "full", np.float32, "none", False),
+    ("one tile", "valid", np.float32, "none", False),
+    ("one tile", "circular", np.float64, "weights", True),
+    ("one tile", "same", np.float32, "bool", True),
+    ("channels", "same", np.float64, "of channels", False),
+    ("a signal", "full", np.float64, "none", True),
+    ("a signal", "circular", np.float32, "weights", False),
+    ("a column", "valid", np.float32, "none", False),
+    ("filters as large as the image", "same", np.float64, "none", False),
+    ("pixels for filters", "circular", np.float32, "none", False),
+]
+
+
+def on_device(f, **arguments):
+    return ConvolutionalLassoSolver(f, **{"device": "cuda", "tol": 1e-2, "n_jobs": 1, **arguments})
+
+
+@pytest.mark.parametrize(("shape", "boundary", "dtype", "mask", "positive"), TWINS)
+def test_fista_on_the_device_is_that_of_the_cpu(shape, boundary, dtype, mask, positive, cuda):
+    y, f, alpha = problem(SHAPES[shape], boundary, dtype)
+    M = masks(y)[mask]
+    options = {"boundary": boundary, "positive": positive, "solver": "fista"}
+    maps, info = on_device(f, **options).encode(y, alpha, mask=M)
+    expected, as_expected = on_device(f, device="cpu", **options).encode(y, alpha, mask=M)
+    assert info.is_converged
+    assert info.n_iter == as_expected.n_iter
+    assert_certified(y, f, maps, info, alpha, boundary, M, positive)
+    rounding = 500 * np.finfo(dtype).eps
+    assert_allclose(info[:2], as_expected[:2], rtol=rounding, atol=rounding)
+    assert_allclose(maps.toarray(), expected.toarray(), rtol=0, atol=rounding * np.abs(expected.value).max())
+    # Given maps get the same certificate on either side.
+    here, there = (on_device(f, device=device, **options) for device in ("cpu", "cuda"))
+    assert_allclose(
+        there.certify(y, alpha, maps, mask=M), here.certify(y, alpha, maps, mask=M), rtol=1e-11, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_tiles_restarts_and_the_last_iteration_on_the_device(dtype, cuda):
+    y, f, alpha = problem(SHAPES["several tiles"], "valid", dtype)
+    f /= 3  # no unit filters
+    maps, info = on_device(f, tol=0.0, max_iter=13).encode(y, alpha)
+    assert (info.n_iter, info.is_converged) == (13, False)
+    assert_certified(y, f, maps, info, alpha, "valid")
+    expected = on_device(f, tol=0.0, max_iter=13, solver="fista", device="cpu").encode(y, alpha)[1]
+    assert_allclose(info[:2], expected[:2], rtol=500 * np.finfo(dtype).eps)
+
+
+def test_starts_on_the_device(cuda):
+    y, f, alpha = problem(SHAPES["one tile"], dtype=np.float32)
+    weights = alpha * np.array([0.5, 1.0, 2.0, 1e6], np.float32)
+    cold, info = on_device(f).encode(y, weights)
+    assert not cold.toarray()[3].any()
+    again, at_once = on_device(f).encode(y, weights, init=cold)
+    assert at_once.n_iter == 0
+    assert at_once.gap == info.gap
+    assert_array_equal(again.index, cold.index)
+    assert_array_equal(again.value, cold.value)
+    maps, info = on_device(f).encode(0 * y, alpha, init=cold)
+    assert maps.nnz == 0
+    assert info[:2] == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_twice_and_in_any_order_of_blocks(dtype, cuda, monkeypatch):
+    y, f, alpha = problem((2, (20, 30), 18, (5, 7)), "circular", dtype)
+    M = masks(y)["weights"]
+
+    def everything(order):
+        monkeypatch.setenv("THALWEG_EMULATION_ORDER", order)
+        solver = on_device(f, boundary="circular", tol=0.0, max_iter=11)
+        maps, info = solver.encode(y, alpha, mask=M)
+        A, B = np.zeros((18, 18, 9, 13)), np.zeros(f.shape)
+        solver.add_statistics(y, maps, A, B)
+        certified, gradient = solver.certify(y, alpha, maps, mask=M), solver.filter_gradient(y, maps, mask=M)
+        return maps.index, maps.value, np.array(info), np.array(certified), *gradient, A, B
+
+    alone = everything("forward")
+    for order in ("forward", "reverse"):
+        for ours, theirs in zip(alone, everything(order), strict=True):
+            assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_an_image_on_the_device(is_masked, dtype, cuda):
+    y, f, alpha = problem(SHAPES["channels"], "same", dtype)
+    M = masks(y)["bool"] if is_masked else None
+    spoilt = y if M is None else np.where(M, y, np.nan)
+    solver = on_device(f, boundary="same", tol=1e-1)
+    image = cuda.to_device(spoilt)
+    maps, info = solver.encode(y, alpha, mask=M)
+    there, at_once = solver.encode(image, alpha, mask=M)
+    assert at_once == info
+    assert_array_equal(there.value, maps.value)
+    codes = cuda.empty(maps.shape, dtype)
+    assert solver.encode_into(codes, image, alpha, mask=M) == info
+    assert_array_equal(codes.numpy(), maps.toarray())
+    assert solver.encode_into(codes, y, alpha, mask=M, init=maps).n_iter == 0
+    assert_array_equal(codes.numpy(), maps.toarray())
+    assert solver.certify(image, alpha, maps, mask=M).gap == info.gap
+    value, gradient = solver.filter_gradient(image, maps, mask=M)
+    expected_value, expected = solver.filter_gradient(y, maps, mask=M)
+    assert value == expected_value
+    assert_array_equal(gradient, expected)
+
+
+def test_what_the_device_refuses(cuda):
+    there = cuda.to_device(Y)
+    with pytest.raises(
+        ValueError, match=r"^solver: 'active_set', coordinate descent, has no kernels on the GPU"
+    ):
+        solver_of(device="cuda", solver="active_set")
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu' or 'cuda', got 'cuda:1'"):
+        solver_of(device="cuda:1")
+    with pytest.raises(TypeError, match=r"^image: an array on a CUDA device, where device='cpu'"):
+        SOLVER.encode(there, 1.0)
+    with pytest.raises(ValueError, match=r"^device: expected a solver of device='cuda'"):
+        SOLVER.encode_into(np.empty(SHAPE), Y, 1.0)
+    solver = solver_of(device="cuda")
+    with pytest.raises(ValueError, match=r"^image: every element must be finite, but it contains NaN"):
+        solver.encode(cuda.to_device(NAN), 1.0)
+    with pytest.raises(ValueError, match=r"^image: every pixel that the mask does not hide must be finite"):
+        solver.encode(cuda.to_device(NAN), 1.0, mask=np.ones((9, 8)))
+    with pytest.raises(ValueError, match=r"^image: expected shape \(2, height, width\)"):
+        solver.encode(cuda.to_device(Y[:1].copy()), 1.0)
+    with pytest.raises(ValueError, match=r"^image: filters of 4 x 5 do not fit into 3 x 8"):
+        solver.encode(cuda.to_device(Y[:, :3].copy()), 1.0)
+    with pytest.raises(ValueError, match=r"^mask: expected shape \(9, 8\) or \(2, 9, 8\)"):
+        solver.encode(there, 1.0, mask=np.ones((8, 9)))
+    with pytest.raises(ValueError, match=r"^out: expected an array of shape \(3, 12, 12\)"):
+        solver.encode_into(cuda.empty((3, 12, 11), np.float64), there, 1.0)
+
+
+def test_the_kernels_of_the_device_check_indices_themselves(cuda):
+    codes = np.zeros((2, 3, 4))
+    for index, message in [
+        ([3, 3], "got 3 after 3"),
+        ([0, 24], "got 24 after 0"),
+        ([-1, 2], "got -1 after -1"),
+        ([0, 5, 4, 3], "got 4 after 5"),
+    ]:
+        with pytest.raises(ValueError, match=rf"^codes: expected increasing indices below 24, {message}"):
+            cuda.csc_expand(np.array(index), np.ones(len(index)), codes)
+    cuda.csc_expand(np.array([1, 23]), np.array([2.0, 3.0]), codes)
+    assert_array_equal(np.flatnonzero(codes), [1, 23])
 
 
 # --- bad arguments

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import threading
 import time
 
 import numpy as np
@@ -13,6 +16,7 @@ from scipy import sparse
 from sklearn.datasets import load_sample_images
 from sklearn.exceptions import ConvergenceWarning
 
+from conftest import CUDA_FAULT
 from reference import lasso as reference
 from thalweg.inference import lasso
 from thalweg.inference.lasso import LassoSolver, warn_unconverged
@@ -24,6 +28,18 @@ PENALTIES = tuple(reference.EXPONENTS)
 SHAPES = {"overcomplete": (7, 13, 11), "very overcomplete": (50, 30, 5), "undercomplete": (3, 9, 40)}
 MANY = 50_000  # iterations: enough for ISTA on the problems below
 UNIT = {np.float64: 1e-13, np.float32: 1e-6}  # rounding of a few dozen operations on numbers near 1
+
+
+def ways(*methods, on_device=("fista", "ista")):
+    """Solvers on the CPU, and those of them that the GPU has there: arguments of LassoSolver."""
+    absent = pytest.mark.skipif(CUDA_FAULT is not None, reason=f"backend cuda: {CUDA_FAULT}")
+    here = [pytest.param({"solver": m}, id=m) for m in methods]
+    there = [
+        pytest.param({"solver": m, "device": "cuda"}, id=f"{m}-cuda", marks=absent)
+        for m in methods
+        if m in on_device
+    ]
+    return here + there
 
 
 def problem(n_samples, n_components, n_features, dtype=np.float64, seed=0):
@@ -58,17 +74,22 @@ def assert_certified(solver, X, D, Z, info, alpha, **kinds):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize(
-    ("method", "restart"), [("ista", False), ("fista", False), ("fista", True), ("cd", False)]
+    ("way", "restart"),
+    [
+        pytest.param(*way.values, restart, id=f"{way.id}-{restart}", marks=way.marks)
+        for way in ways("ista", "fista", "cd")
+        for restart in (False, True)
+        if way.id.startswith("fista") or not restart
+    ],
 )
-def test_iterates_are_those_of_the_reference(method, restart, penalty, shape, dtype):
+def test_iterates_are_those_of_the_reference(way, restart, penalty, shape, dtype):
+    method = way["solver"]
     n_iter = 25 if method != "cd" else 8
     X, D = problem(*shape, dtype)
     X, alpha, q = X[:8], 0.2, reference.EXPONENTS[penalty]
     for positive, l2 in itertools.product((False, True), (0.0, 0.3)):
         kinds = {"positive": positive, "l2": l2}
-        solver = LassoSolver(
-            D, solver=method, penalty=penalty, max_iter=n_iter, tol=0, restart=restart, **kinds
-        )
+        solver = LassoSolver(D, **way, penalty=penalty, max_iter=n_iter, tol=0, restart=restart, **kinds)
         Z, info = solver.encode(X, alpha)
         single = float(dtype(alpha))
         if method == "cd":
@@ -88,16 +109,16 @@ def test_iterates_are_those_of_the_reference(method, restart, penalty, shape, dt
         assert_array_equal(info.n_iter, n_iter)
 
 
-@pytest.mark.parametrize("method", ["ista", "fista", "cd"])
-def test_iterates_from_a_warm_start(method):
+@pytest.mark.parametrize("way", ways("ista", "fista", "cd"))
+def test_iterates_from_a_warm_start(way):
     X, D = problem(*SHAPES["overcomplete"])
     init = np.random.default_rng(5).normal(size=(len(X), len(D)))
-    solver = LassoSolver(D, solver=method, max_iter=9, tol=0, restart=False)
+    solver = LassoSolver(D, **way, max_iter=9, tol=0, restart=False)
     Z, _ = solver.encode(X, 0.2, init=init)
-    if method == "cd":
+    if way["solver"] == "cd":
         expected = reference.coordinate_descent(X, D, 0.2, 9, init=init)
     else:
-        expected = getattr(reference, method)(X, D, 0.2, 9, L=solver.lipschitz, init=init)
+        expected = getattr(reference, way["solver"])(X, D, 0.2, 9, L=solver.lipschitz, init=init)
     assert_allclose(Z, expected, atol=1e-12)
 
 
@@ -114,10 +135,10 @@ def test_restart_changes_the_iterates():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("l2", [0.0, 0.7])
-def test_step_size_is_safe_and_tight(shape, l2, dtype):
+def test_step_size_is_safe_and_tight(shape, l2, dtype, backend):
     D = problem(*shape, dtype)[1] * dtype(3.7)
     largest = reference.lipschitz(D, l2)
-    L = LassoSolver(D, l2=l2).lipschitz
+    L = LassoSolver(D, l2=l2, device=backend).lipschitz
     assert largest <= L * (1 + 1e-12)
     assert largest * (1 + 1e-8) >= L
 
@@ -127,24 +148,24 @@ def test_step_size_is_safe_and_tight(shape, l2, dtype):
 
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("method", ["ista", "cd", "auto"])
+@pytest.mark.parametrize("way", ways("ista", "cd", "auto"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_unit_atom_gives_the_proximal_map(method, penalty, positive, dtype):
+def test_one_unit_atom_gives_the_proximal_map(way, penalty, positive, dtype):
     rng = np.random.default_rng(3)
     q = reference.EXPONENTS[penalty]
     v = rng.normal(size=60) * 10.0 ** rng.uniform(-2, 2, 60)
     threshold = np.abs(v) ** (2 - q) * rng.uniform(0.01, 1.2, 60)
     v, threshold = v.astype(dtype)[:, None], threshold.astype(dtype)[:, None]
     # One step solves a problem of one atom, up to L's margin; more would not from a jump's other side.
-    kinds = {"max_iter": 1, "tol": 0} if method != "auto" else {}
-    solver = LassoSolver(np.ones((1, 1), dtype), penalty=penalty, positive=positive, solver=method, **kinds)
+    kinds = {"max_iter": 1, "tol": 0} if way["solver"] != "auto" else {}
+    solver = LassoSolver(np.ones((1, 1), dtype), penalty=penalty, positive=positive, **way, **kinds)
     Z = solver.encode(v, threshold)[0]
     exact = np.array(
         [reference.prox_by_search(float(a), float(t), q, positive) for a, t in zip(v[:, 0], threshold[:, 0])]
     )
     loss = reference.prox_energy(Z[:, 0].astype(np.float64), v[:, 0], threshold[:, 0].astype(np.float64), q)
     best = reference.prox_energy(exact, v[:, 0], threshold[:, 0].astype(np.float64), q)
-    assert_allclose(loss, best, rtol=1e-4 if method == "auto" else 30 * UNIT[dtype] + 1e-9)
+    assert_allclose(loss, best, rtol=1e-4 if way["solver"] == "auto" else 30 * UNIT[dtype] + 1e-9)
     assert (Z != 0).sum() > 8
     assert (Z == 0).sum() > 5
     if positive:
@@ -154,9 +175,10 @@ def test_one_unit_atom_gives_the_proximal_map(method, penalty, positive, dtype):
 # --- every solver on every kind of problem
 
 KINDS = [
-    (method, penalty)
-    for method, penalty in itertools.product(("auto", "active_set", "cd", "fista", "ista"), PENALTIES)
-    if method != "active_set" or penalty == "l1"
+    pytest.param(*way.values, penalty, id=f"{way.id}-{penalty}", marks=way.marks)
+    for way in ways("auto", "active_set", "cd", "fista", "ista", on_device=["fista"])
+    for penalty in PENALTIES
+    if way.id != "active_set" or penalty == "l1"
 ]
 
 
@@ -172,15 +194,15 @@ def alpha_of_shape(kind, n_samples, n_components):
 
 
 @pytest.mark.parametrize("alpha_kind", ["number", "per atom", "per sample", "whole"])
-@pytest.mark.parametrize(("method", "penalty"), KINDS)
+@pytest.mark.parametrize(("way", "penalty"), KINDS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_certificate_is_that_of_the_returned_codes(method, penalty, alpha_kind, dtype):
+def test_certificate_is_that_of_the_returned_codes(way, penalty, alpha_kind, dtype):
     X, D = problem(53, 19, 11, dtype)
     X[3] = 0
     alpha = alpha_of_shape(alpha_kind, len(X), len(D))
     for positive, l2 in itertools.product((False, True), (0.0, 0.3)):
         kinds = {"penalty": penalty, "positive": positive, "l2": l2}
-        solver = LassoSolver(D, solver=method, tol=1e-5, max_iter=MANY, **kinds)
+        solver = LassoSolver(D, **way, tol=1e-5, max_iter=MANY, **kinds)
         Z, info = solver.encode(X, alpha)
         assert_certified(solver, X, D, Z, info, alpha, **kinds)
         assert_array_equal(info.status, lasso.CONVERGED)
@@ -193,13 +215,11 @@ def test_certificate_is_that_of_the_returned_codes(method, penalty, alpha_kind, 
 
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
-def test_l1_codes_are_the_optimum(method, l2, positive):
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista", on_device=["fista"]))
+def test_l1_codes_are_the_optimum(way, l2, positive):
     X, D = problem(40, 19, 11)
     alpha = alpha_of_shape("whole", *(len(a) for a in (X, D)))
-    Z, info = LassoSolver(D, solver=method, tol=1e-11, max_iter=100_000, positive=positive, l2=l2).encode(
-        X, alpha
-    )
+    Z, info = LassoSolver(D, **way, tol=1e-11, max_iter=100_000, positive=positive, l2=l2).encode(X, alpha)
     best = reference.solve(X, D, alpha, positive=positive, l2=l2)
     assert_array_equal(info.status, lasso.CONVERGED)
     assert_allclose(
@@ -209,12 +229,12 @@ def test_l1_codes_are_the_optimum(method, l2, positive):
 
 
 @pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize("method", ["auto", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("auto", "cd", "fista", "ista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_zero_weights_are_judged_by_the_optimality_residual(method, dtype, positive):
+def test_zero_weights_are_judged_by_the_optimality_residual(way, dtype, positive):
     X, D = problem(30, 9, 14, dtype)
     for alpha in (0.0, np.where(np.arange(9) % 3, 0.2, 0.0)):
-        solver = LassoSolver(D, solver=method, positive=positive, tol=1e-5, max_iter=20_000)
+        solver = LassoSolver(D, **way, positive=positive, tol=1e-5, max_iter=20_000)
         Z, info = solver.encode(X, alpha)
         assert info.criterion == "optimality residual"
         assert_array_equal(info.status, lasso.CONVERGED)
@@ -228,12 +248,12 @@ def test_zero_weights_are_judged_by_the_optimality_residual(method, dtype, posit
 # --- stopping
 
 
-@pytest.mark.parametrize("method", ["auto", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("auto", "cd", "fista", "ista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_out_of_iterations_say_so(method, dtype):
+def test_rows_out_of_iterations_say_so(way, dtype):
     X, D = problem(60, 40, 20, dtype)
     X[::7] *= 1e-3  # all of alpha's making: the code is 0 at once
-    solver = LassoSolver(D, solver=method, max_iter=1, tol=1e-6)
+    solver = LassoSolver(D, **way, max_iter=1, tol=1e-6)
     Z, info = solver.encode(X, 0.1)
     assert_certified(solver, X, D, Z, info, 0.1)
     assert (info.status == lasso.NOT_CONVERGED).sum() > 30
@@ -248,11 +268,11 @@ def test_converged_rows_do_not_warn():
     warn_unconverged(LassoSolver(D).encode(X, 0.1)[1], 1e-4)
 
 
-@pytest.mark.parametrize("method", ["cd", "fista", "ista"])
-def test_each_row_stops_on_its_own(method):
+@pytest.mark.parametrize("way", ways("cd", "fista", "ista", on_device=["fista"]))
+def test_each_row_stops_on_its_own(way):
     X, D = problem(60, 40, 20)
     X[::2] *= 0.1  # few atoms in use, few iterations
-    info = LassoSolver(D, solver=method, max_iter=MANY, tol=1e-5).encode(X, 0.1)[1]
+    info = LassoSolver(D, **way, max_iter=MANY, tol=1e-5).encode(X, 0.1)[1]
     assert_array_equal(info.status, lasso.CONVERGED)
     assert info.n_iter[::2].mean() < 0.5 * info.n_iter[1::2].mean()
 
@@ -270,11 +290,11 @@ def test_single_precision_ends_where_it_can_do_no_more():
     assert info.n_iter.max() < 1000
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_warm_start_at_the_optimum_is_left_alone(method, dtype):
+def test_warm_start_at_the_optimum_is_left_alone(way, dtype):
     X, D = problem(40, 30, 20, dtype)
-    solver = LassoSolver(D, solver=method, tol=1e-5, max_iter=5000)
+    solver = LassoSolver(D, **way, tol=1e-5, max_iter=5000)
     Z, _ = solver.encode(X, 0.1)
     kept = Z.copy()
     again, info = solver.encode(X, 0.1, init=Z)
@@ -285,30 +305,30 @@ def test_warm_start_at_the_optimum_is_left_alone(method, dtype):
 
 
 @pytest.mark.parametrize("init_scale", [1e-3, 1.0, 100.0])
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista", on_device=["fista"]))
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_warm_start_reaches_the_optimum(method, init_scale, positive, dtype):
+def test_any_warm_start_reaches_the_optimum(way, init_scale, positive, dtype):
     X, D = problem(20, 30, 20, dtype)
     init = init_scale * np.random.default_rng(1).normal(size=(20, 30))
-    solver = LassoSolver(D, solver=method, positive=positive, tol=1e-4, max_iter=MANY)
+    solver = LassoSolver(D, **way, positive=positive, tol=1e-4, max_iter=MANY)
     Z, info = solver.encode(X, 0.1, init=init)
     assert_array_equal(info.status, lasso.CONVERGED)
     assert_certified(solver, X, D, Z, info, 0.1, positive=positive)
     assert not positive or (Z >= 0).all()
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista", on_device=["fista"]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_repeated_calls_give_the_same_bits(method, dtype):
+def test_repeated_calls_give_the_same_bits(way, dtype):
     """Nor does what the heap held before leak into a result: 19 atoms are no whole number of vectors."""
     X, D = problem(53, 19, 11, dtype)
     results = set()
     rng = np.random.default_rng(0)
-    for _ in range(30):
+    for _ in range(30 if way.get("device") != "cuda" else 4):
         dirt = [np.full(size, rng.normal()) for size in rng.integers(1, 20_000, 20)]
         del dirt[::2]
-        Z, info = LassoSolver(D, solver=method, tol=1e-5).encode(X, 0.2)
+        Z, info = LassoSolver(D, **way, tol=1e-5).encode(X, 0.2)
         results.add((Z.tobytes(), *(a.tobytes() for a in info[:3])))
     assert len(results) == 1
 
@@ -372,8 +392,9 @@ def test_inputs_are_not_written_to():
     init = np.ones((30, 12))
     alpha = np.full((30, 12), 0.1)
     before = [a.copy() for a in (X, D, init, alpha)]
-    for method in ("active_set", "cd", "fista", "ista"):
-        LassoSolver(D, solver=method).encode(X, alpha, init=init)
+    for way in ways("active_set", "cd", "fista", "ista"):
+        if not way.marks or CUDA_FAULT is None:
+            LassoSolver(D, **way.values[0]).encode(X, alpha, init=init)
     for a, b in zip((X, D, init, alpha), before):
         assert_array_equal(a, b)
 
@@ -387,22 +408,22 @@ UNUSUAL = [
 
 
 @pytest.mark.parametrize("shape", UNUSUAL, ids=str)
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista", on_device=["fista"]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_unusual_shapes(method, shape, dtype):
+def test_unusual_shapes(way, shape, dtype):
     X, D = problem(*shape, dtype)
     for positive, l2 in itertools.product((False, True), (0.0, 0.5)):
-        tol = 1e-5 if method != "ista" else 1e-3
-        solver = LassoSolver(D, solver=method, positive=positive, l2=l2, tol=tol, max_iter=MANY)
+        tol = 1e-5 if way["solver"] != "ista" else 1e-3
+        solver = LassoSolver(D, **way, positive=positive, l2=l2, tol=tol, max_iter=MANY)
         Z, info = solver.encode(X, 0.2)
         assert_array_equal(info.status, lasso.CONVERGED)
         assert_certified(solver, X, D, Z, info, 0.2, positive=positive, l2=l2)
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
-def test_no_samples(method):
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista"))
+def test_no_samples(way):
     _, D = problem(1, 5, 4)
-    solver = LassoSolver(D, solver=method)
+    solver = LassoSolver(D, **way)
     for alpha in (0.1, np.full(5, 0.1), np.empty((0, 1)), np.empty((0, 5))):
         Z, info = solver.encode(np.empty((0, 4)), alpha)
         assert Z.shape == (0, 5)
@@ -410,13 +431,13 @@ def test_no_samples(method):
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("method", ["auto", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("auto", "cd", "fista", "ista", on_device=["fista"]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_zero_samples_and_zero_atoms(method, penalty, dtype):
+def test_zero_samples_and_zero_atoms(way, penalty, dtype):
     X, D = problem(30, 20, 12, dtype)
     X[[0, 7]] = 0
     D[[2, 19]] = 0
-    solver = LassoSolver(D, solver=method, penalty=penalty, tol=1e-5, max_iter=20_000)
+    solver = LassoSolver(D, **way, penalty=penalty, tol=1e-5, max_iter=20_000)
     for init in (None, np.ones((30, 20))):
         Z, info = solver.encode(X, 0.1, init=init)
         assert_array_equal(info.status, lasso.CONVERGED)
@@ -427,24 +448,24 @@ def test_zero_samples_and_zero_atoms(method, penalty, dtype):
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("method", ["auto", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("auto", "cd", "fista", "ista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_dictionary_of_zeros_explains_nothing(method, penalty, dtype):
+def test_a_dictionary_of_zeros_explains_nothing(way, penalty, dtype):
     X, _ = problem(30, 20, 12, dtype)
-    Z, info = LassoSolver(np.zeros((20, 12), dtype), solver=method, penalty=penalty).encode(X, 0.1)
+    Z, info = LassoSolver(np.zeros((20, 12), dtype), **way, penalty=penalty).encode(X, 0.1)
     assert_array_equal(Z, 0)
     assert_allclose(info.gap, 0, atol=1e-12)
     assert_array_equal(info.status, lasso.CONVERGED)
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista", "ista", on_device=["fista"]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_duplicate_atoms_and_their_negatives(method, dtype):
+def test_duplicate_atoms_and_their_negatives(way, dtype):
     X, D = problem(50, 24, 12, dtype)
     D[12:18] = D[:6]
     D[18:] = -D[:6]
     for positive in (False, True):
-        solver = LassoSolver(D, solver=method, positive=positive, tol=1e-5, max_iter=20_000)
+        solver = LassoSolver(D, **way, positive=positive, tol=1e-5, max_iter=20_000)
         for init in (None, np.ones((50, 24))):
             Z, info = solver.encode(X, 0.1, init=init)
             assert_array_equal(info.status, lasso.CONVERGED)
@@ -475,9 +496,9 @@ def test_single_precision_does_no_worse_than_rounding_the_optimum():
 
 @pytest.mark.parametrize("dictionary_scale", [-15, 0, 15])
 @pytest.mark.parametrize("sample_scale", [-30, -10, 10, 30])
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_extreme_scales(method, sample_scale, dictionary_scale, dtype):
+def test_extreme_scales(way, sample_scale, dictionary_scale, dtype):
     if dtype == np.float32 and abs(sample_scale + dictionary_scale) > 36:
         pytest.skip("alpha is no normal float32")
     X, D = problem(30, 12, 8)
@@ -486,7 +507,7 @@ def test_extreme_scales(method, sample_scale, dictionary_scale, dtype):
     alpha = 0.2 * 10.0 ** (sample_scale + dictionary_scale)
     if dtype == np.float32 and abs(sample_scale - dictionary_scale) > 36:
         pytest.skip("the codes are no normal float32")
-    solver = LassoSolver(D, solver=method, tol=1e-5, max_iter=5000)
+    solver = LassoSolver(D, **way, tol=1e-5, max_iter=5000)
     Z, info = solver.encode(X, alpha)
     assert_array_equal(info.status, lasso.CONVERGED)
     assert_certified(solver, X, D, Z, info, alpha)
@@ -588,14 +609,14 @@ def test_read_only_out_is_refused():
 # --- numbers at the ends of the range
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista"))
 @pytest.mark.parametrize(("up", "down"), [(1e25, 1e-25), (1e20, 1e-20), (1e-20, 1e20)])
-def test_the_certificate_is_of_the_codes_as_returned(method, up, down):
+def test_the_certificate_is_of_the_codes_as_returned(way, up, down):
     X, D = problem(12, 16, 8, np.float32)
     X, D = X * np.float32(down), D * np.float32(up)
     alpha = float(0.3 * np.abs(X.astype(np.float64) @ D.T.astype(np.float64)).max())
     # float32 holds these codes badly or not at all, as the gap must say.
-    Z, info = LassoSolver(D, solver=method, tol=1e-6, max_iter=100).encode(X, alpha)
+    Z, info = LassoSolver(D, **way, tol=1e-6, max_iter=100).encode(X, alpha)
     held = np.isfinite(Z).all(axis=1)
     x, d, z = (a.astype(np.float64) for a in (X[held], D, Z[held]))
     true_gap = reference.duality_gap(x, d, z, alpha)
@@ -603,11 +624,11 @@ def test_the_certificate_is_of_the_codes_as_returned(method, up, down):
     assert (info.status[~held] == lasso.NOT_CONVERGED).all()
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista"))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_weights_far_below_and_above_the_samples(method, dtype):
+def test_weights_far_below_and_above_the_samples(way, dtype):
     size = 1e20 if dtype == np.float32 else 1e140
-    solver = LassoSolver(np.eye(3, dtype=dtype), solver=method)
+    solver = LassoSolver(np.eye(3, dtype=dtype), **way)
     X = np.array([[size, 2 * size, 1], [1, 2, 3], [0, 0, 0]], dtype)
     Z, info = solver.encode(X, 1 / size)
     assert_array_equal(info.status, lasso.CONVERGED)
@@ -627,21 +648,21 @@ def test_a_row_whose_square_vanishes_is_no_zero_row():
     assert info.gap[0] <= 1e-4
 
 
-@pytest.mark.parametrize("method", ["active_set", "cd", "fista"])
-def test_great_numbers_do_not_become_nan(method):
+@pytest.mark.parametrize("way", ways("active_set", "cd", "fista"))
+def test_great_numbers_do_not_become_nan(way):
     X, D = problem(48, 20, 12)
-    expected = LassoSolver(D, solver=method).encode(X, 0.3)[0]
-    Z, info = LassoSolver(D, solver=method).encode(X * 2.0**500, 0.3 * 2.0**500)
+    expected = LassoSolver(D, **way).encode(X, 0.3)[0]
+    Z, info = LassoSolver(D, **way).encode(X * 2.0**500, 0.3 * 2.0**500)
     assert_array_equal(info.status, lasso.CONVERGED)
     assert_allclose(Z, expected * 2.0**500, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["cd", "fista", "ista"])
+@pytest.mark.parametrize("way", ways("cd", "fista", "ista"))
 @pytest.mark.parametrize("max_iter", [1, 7])
-def test_zero_rows_owe_nothing_to_their_neighbours(method, max_iter):
+def test_zero_rows_owe_nothing_to_their_neighbours(way, max_iter):
     X, D = problem(48, 20, 12)
     X = np.concatenate([X, np.zeros_like(X), X[:5]])
-    Z, info = LassoSolver(D, solver=method, tol=0, max_iter=max_iter, n_jobs=1).encode(X, 0.1)
+    Z, info = LassoSolver(D, **way, tol=0, max_iter=max_iter, n_jobs=1).encode(X, 0.1)
     assert_array_equal(Z[48:96], 0)
     assert_array_equal(info.gap[48:96], 0)
     assert_array_equal(Z[96:], Z[:5])
@@ -727,3 +748,249 @@ def test_methods_agree_on_real_patches(patches):
         assert_array_equal(info.status, lasso.CONVERGED)
         energies.append(reference.energy(X, D, Z, alpha))
     assert_allclose(energies[1:], energies[:-1], rtol=1e-8)
+
+
+# --- on the GPU, or its emulation
+
+# (n_samples, n_components, n_features) of every way to compute, in single precision: tiles of one warp and of
+# several, with rows left over; products with the Gram matrix; two products, with codes in registers and not.
+DEVICE_SHAPES = {
+    "tile": (70, 29, 12),
+    "wide tile": (33, 100, 40),
+    "several chunks": (200, 12, 8),
+    "Gram matrix": (6, 270, 90),
+    "two products": (35, 60, 12),
+}
+MANY_ATOMS = {"many atoms": (3, 2100, 6), "more atoms than registers": (2, 8300, 3)}
+each_device_shape = pytest.mark.parametrize("shape", DEVICE_SHAPES.values(), ids=DEVICE_SHAPES)
+
+
+@pytest.mark.parametrize("shape", [*DEVICE_SHAPES.values(), *MANY_ATOMS.values()], ids=str)
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_device_goes_the_cpus_way(shape, restart, dtype, cuda):
+    """Not to the letter, in single precision: 15 iterations from an anchor, and one certificate between."""
+    X, D = problem(*shape, dtype)
+    X = X[:4]
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    arguments = {"solver": "fista", "restart": restart, "tol": 1e-15, "max_iter": 15}
+    Z, info = LassoSolver(D, **arguments, device="cuda").encode(X, alpha)
+    expected, _ = LassoSolver(D, **arguments).encode(X, alpha)
+    size = np.abs(expected).max()
+    assert_allclose(Z, expected, atol=(4e-2 if dtype == np.float32 else 1e-12) * size)
+    gap = reference.duality_gap(X, D, Z, np.asarray(alpha, dtype))
+    assert_allclose(info.gap, gap, rtol=1e-6, atol=1e-12)
+    assert_array_equal(info.status, lasso.NOT_CONVERGED)
+    assert_array_equal(info.n_iter, 15)
+
+
+@each_device_shape
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_device_does_no_worse_than_the_cpu(shape, dtype, cuda):
+    X, D = problem(*shape, dtype)
+    arguments = {"solver": "fista", "tol": 1e-4, "max_iter": 5000}
+    peak = np.abs(X @ D.T).max(axis=1, keepdims=True)
+    for alpha in (0.3 * float(np.median(peak)), 0.3 * peak):
+        Z, info = LassoSolver(D, **arguments, device="cuda").encode(X, alpha)
+        here = LassoSolver(D, **arguments).encode(X, alpha)
+        assert_array_equal(info.status, lasso.CONVERGED)
+        gap = reference.duality_gap(X, D, Z, np.asarray(alpha, dtype))
+        assert_allclose(info.gap, gap, rtol=1e-6, atol=1e-12)
+        energy, best = (reference.energy(X, D, codes, np.asarray(alpha, dtype)) for codes in (Z, here[0]))
+        unit = 0.5 * (X.astype(np.float64) ** 2).sum(axis=1)
+        assert (energy <= best + 1.0001e-4 * unit).all()
+        # Of single precision the iterations are others, but no more.
+        assert info.n_iter.mean() <= 1.1 * here[1].n_iter.mean() + 10
+
+
+@pytest.mark.parametrize("shape", ["tile", "Gram matrix", "two products"])
+def test_single_precision_reaches_a_gap_of_1e_6(shape, cuda):
+    X, D = problem(*DEVICE_SHAPES[shape], np.float32)
+    solver = LassoSolver(D, tol=1e-6, max_iter=20_000, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    Z, info = solver.encode(X[:20], alpha[:20])
+    assert_array_equal(info.status, lasso.CONVERGED)
+    assert (reference.duality_gap(X[:20], D, Z, alpha[:20]) <= 1.001e-6).all()
+
+
+def test_products_of_bfloat16_alone_would_not_do():
+    """What the anchor is for: a gradient of that precision ends far from 1e-6."""
+    X, D = (a.astype(np.float64) for a in problem(*DEVICE_SHAPES["tile"]))
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    L = reference.lipschitz(D)
+
+    def rough(a):
+        bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
+        return (
+            ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+        )
+
+    Z, gram = np.zeros((len(X), len(D))), rough(D @ D.T)
+    for _ in range(3000):
+        Z = reference.prox(Z + (X @ D.T - rough(Z) @ gram) / L, alpha / L, 1.0)
+    assert np.median(reference.duality_gap(X, D, Z, alpha)) > 1e-5
+
+
+@each_device_shape
+def test_a_row_owes_nothing_to_its_neighbours_on_the_device(shape, cuda):
+    X, D = problem(*shape, np.float32)
+    solver = LassoSolver(D, tol=1e-4, max_iter=5000, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    whole, info = solver.encode(X, alpha)
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled, again = solver.encode(X[order], alpha[order])
+    last, alone = solver.encode(X[-1:], alpha[-1:])
+    # Beyond rounding, which on a device depends on the number of rows, and one certificate more or less.
+    assert_allclose(shuffled, whole[order], atol=0.02)
+    assert_allclose(last[0], whole[-1], atol=0.02)
+    assert (np.abs(again.n_iter - info.n_iter[order]) <= 50).all()
+    assert abs(alone.n_iter[0] - info.n_iter[-1]) <= 50
+
+
+@pytest.mark.parametrize("shape", [*DEVICE_SHAPES.values(), *MANY_ATOMS.values()], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_order_of_threads_does_not_show(shape, dtype, cuda, monkeypatch):
+    X, D = problem(*shape, dtype)
+    solver = LassoSolver(D, tol=1e-3, max_iter=40, device="cuda")
+    alpha = 0.3 * np.abs(X @ D.T).max(axis=1, keepdims=True)
+    results = []
+    for order in ("forward", "reverse", "forward"):
+        monkeypatch.setenv("THALWEG_EMULATION_ORDER", order)
+        Z, info = solver.encode(X, alpha)
+        results.append([Z.tobytes(), *(a.tobytes() for a in info[:3])])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_on_the_device_stay_there(dtype, cuda):
+    X, D = problem(40, 20, 12, dtype)
+    alpha = np.full((40, 1), 0.2, dtype)
+    init = np.random.default_rng(2).normal(size=(40, 20)).astype(dtype)
+    expected = LassoSolver(D, device="cuda").encode(X, alpha, init=init)
+    there = [cuda.to_device(a) for a in (X, D, alpha, init)]
+    Z, info = LassoSolver(there[1], device="cuda").encode(there[0], there[2], init=there[3])
+    assert isinstance(Z, cuda.DeviceArray)
+    assert_array_equal(Z.numpy(), expected[0])
+    for a, b in zip(info, expected[1]):
+        assert_array_equal(a, b)
+    for a, before in zip(there, (X, D, alpha, init)):
+        assert_array_equal(a.numpy(), before)
+    # Weights and starts on the device serve samples on the host too.
+    mixed, _ = LassoSolver(D, device="cuda").encode(X, there[2], init=there[3])
+    assert_array_equal(mixed, expected[0])
+    none, _ = LassoSolver(D, device="cuda").encode(there[0][:0], 0.1)
+    assert none.shape == (0, 20)
+
+
+DEVICE_FAULTS = {
+    "coordinate descent": ({"solver": "cd"}, "solver: device='cuda' has 'auto', 'fista', 'ista', got 'cd'"),
+    "active set": ({"solver": "active_set"}, "solver: device='cuda' has .*got 'active_set'"),
+    "unknown device": ({"device": "gpu"}, "device: expected 'cpu' or 'cuda', got 'gpu'"),
+    "no device": ({"device": None}, "device: expected 'cpu' or 'cuda'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), DEVICE_FAULTS.values(), ids=DEVICE_FAULTS)
+def test_what_no_device_has_is_refused(arguments, message):
+    """Before a device is asked for."""
+    with pytest.raises(ValueError, match=message):
+        LassoSolver(np.eye(3), **{"device": "cuda", **arguments})
+
+
+def test_bad_arrays_on_the_device(cuda):
+    X, D = problem(6, 5, 4)
+    solver = LassoSolver(D, device="cuda")
+    there = cuda.to_device(X)
+    spoilt = {value: cuda.to_device(spoiled(value)) for value in (np.nan, np.inf)}
+    for x, keywords, message in [
+        (spoilt[np.nan], {}, "X: .*NaN"),
+        (spoilt[np.inf], {}, "X: .*infinity"),
+        (cuda.to_device(X[:, :3].copy()), {}, "X: expected 4 features.*got 3"),
+        (cuda.to_device(X[0]), {}, r"X: expected 2 dimension.*\(4,\)"),
+        (there, {"alpha": -1.0}, "alpha: expected numbers >= 0, got -1"),
+        (there, {"alpha": np.ones((5, 1))}, r"alpha: .*got shape \(5, 1\)"),
+        (there, {"init": np.ones((6, 4))}, "init: expected shape"),
+        (there, {"init": np.full((6, 5), np.nan)}, "init: .*NaN"),
+        (there, {"out": np.ones((6, 5))}, "out: expected None"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            solver.encode(x, **{"alpha": 0.1, **keywords})
+    for call in (lambda: LassoSolver(D).encode(there, 0.1), lambda: LassoSolver(there)):
+        with pytest.raises(TypeError, match="set device='cuda'"):
+            call()
+
+
+def test_the_compiled_twin_checks_what_memory_needs(cuda):
+    X, D = problem(6, 5, 4)
+    good = {
+        "x": X,
+        "alpha": np.full((1, 1), 0.1),
+        "codes": np.zeros((6, 5)),
+        "gap": np.zeros(6),
+        "n_iter": np.zeros(6, np.int32),
+        "status": np.zeros(6, np.int8),
+    }
+    options = cuda.LassoOptions()
+    twin = cuda.CodingDictionary64(D, 0.0, 0)
+    with pytest.raises(ValueError, match="solver: device='cuda' has"):
+        twin.encode(**good, options=options)  # the default is the active set
+    options.method = cuda.LassoMethod.fista
+    twin.encode(**good, options=options)
+    assert (good["status"] == lasso.CONVERGED).all()
+    for name, bad in [
+        ("x", X[:, :3].copy()),
+        ("alpha", np.ones((2, 1))),
+        ("codes", np.zeros((6, 4))),
+        ("gap", np.zeros(5)),
+        ("n_iter", np.zeros(7, np.int32)),
+        ("status", np.zeros((6, 1), np.int8)),
+    ]:
+        with pytest.raises(ValueError, match="expected"):
+            twin.encode(**{**good, name: bad}, options=options)
+    for kind, wrong in ((cuda.CodingDictionary64, np.float32), (cuda.CodingDictionary32, np.float64)):
+        with pytest.raises(TypeError):
+            kind(D.astype(wrong), 0.0, 0)
+    with pytest.raises(ValueError, match="dictionary: expected at least one atom"):
+        cuda.CodingDictionary64(np.empty((0, 4)), 0.0, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_split_codes_and_reconstruct(dtype, cuda):
+    D = problem(7, 9, 5, dtype)[1]
+    codes = np.random.default_rng(1).normal(size=(7, 9)).astype(dtype)
+    codes[codes < 0.3] -= 0.3
+    parts, rows = np.empty((7, 18), dtype), np.empty((7, 5), dtype)
+    cuda.split_signs(codes, parts)
+    assert_array_equal(parts, np.hstack([np.maximum(codes, 0), np.maximum(-codes, 0)]))
+    for given in (codes, parts):
+        cuda.reconstruct(given, D, rows)
+        assert_allclose(rows, codes @ D, atol=20 * UNIT[dtype])
+    with pytest.raises(ValueError, match="codes: expected 9 columns, or twice as many, got 8"):
+        cuda.reconstruct(codes[:, :8].copy(), D, rows)
+    with pytest.raises(ValueError, match=r"out: expected shape \(7, 18\)"):
+        cuda.split_signs(codes, rows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ctrl_c_ends_a_long_run_on_the_device(dtype, cuda):
+    X, D = problem(20, 12, 8, dtype)
+    solver = LassoSolver(D, solver="ista", tol=0, max_iter=100_000_000, device="cuda")
+    asked, ended = [], threading.Event()
+
+    def interrupt():
+        if not ended.wait(0.5):
+            asked.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            solver.encode(X, 0.1)
+        returned = time.perf_counter()
+    finally:
+        ended.set()
+    thread.join()
+    assert returned - asked[0] < 0.2
+    codes, _ = LassoSolver(D, device="cuda").encode(X, 0.1)  # all is in order afterwards
+    assert np.isfinite(codes).all()

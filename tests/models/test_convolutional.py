@@ -828,6 +828,7 @@ def test_a_pixel_that_is_observed_and_not_finite_is_named(place: int) -> None:
 BAD_ARGUMENTS: dict[str, list[Any]] = {
     "boundary": ["wrap", None, 3],
     "solver": ["cd", None],
+    "device": ["gpu", None],
     "positive_code": ["yes", None],
     "alpha": [0.0, -1.0, np.nan, "a"],
     "max_iter": [0, 2.5, None],
@@ -1007,3 +1008,104 @@ def test_codes_that_are_kept_may_fit_another_boundary() -> None:
     model.set_params(max_iter=2, boundary="circular", positive_code=False).resume(images)
     assert model.n_iter_ == 2
     assert model.resume(images).n_iter_ == 2
+
+
+# ------------------------------------------------------------------------------------------- on the device
+
+
+def on_device(f: Any = F, **arguments: Any) -> ConvolutionalSparseCoder:
+    return coder(f, **{"device": "cuda", "tol": 1e-2, **arguments})
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_codes_on_the_device(name: str, cuda: Any) -> None:
+    f, images = (make(shape) for make, shape in zip((filters_of, images_of), SHAPES[name]))
+    images = images[:2]
+    host = coder(f, solver="fista", tol=1e-2)
+    model = on_device(f).fit(images)
+    codes, infos = model.encode(images, return_info=True)
+    assert isinstance(codes, np.ndarray)
+    assert_allclose(codes, host.transform(images), atol=1e-10)
+    assert all(info.is_converged for info in infos)
+    there = cuda.to_device(images)
+    kept, as_kept = model.encode(there, return_info=True)
+    assert isinstance(kept, cuda.DeviceArray)
+    assert_array_equal(kept.numpy(), codes)
+    assert as_kept == infos
+    back = model.inverse_transform(kept)
+    assert isinstance(back, cuda.DeviceArray)
+    assert_allclose(back.numpy(), host.inverse_transform(codes), atol=1e-10)
+    sparse = model.encode(there, sparse_output=True)
+    assert_allclose(np.stack([maps.toarray() for maps in sparse]).reshape(codes.shape), codes, atol=1e-12)
+    warm = model.encode(there, init=sparse, return_info=True)[1]
+    assert [info.n_iter for info in warm] == [0, 0]
+
+
+def test_lists_and_masks_on_the_device(cuda: Any) -> None:
+    model, host = on_device(alpha=1.5), coder(alpha=1.5, solver="fista", tol=1e-2)
+    given = [X[0], X[1][:9].astype(np.float32)]
+    there = [cuda.to_device(image) for image in given]
+    codes = model.transform(there)
+    for got, expected in zip(codes, host.transform(given), strict=True):
+        assert isinstance(got, cuda.DeviceArray)
+        assert got.dtype == np.float64
+        assert_allclose(got.numpy(), expected, atol=1e-6)
+    for got, expected in zip(model.inverse_transform(codes), given, strict=True):
+        assert got.shape == (1, *expected.shape)
+    seen = np.ones(MASKED, bool)
+    seen[3:6, 2:9] = False
+    spoilt = np.where(seen, X[:1], np.nan)
+    got = model.transform(cuda.to_device(spoilt), mask=seen)
+    assert_allclose(got.numpy(), host.transform(spoilt, mask=seen), atol=1e-10)
+    with pytest.raises(ValueError, match=r"^X: every element must be finite"):
+        model.transform(cuda.to_device(spoilt))
+    with pytest.raises(ValueError, match=r"^image: every pixel that the mask does not hide must be finite"):
+        model.transform(cuda.to_device(spoilt), mask=np.ones(MASKED))
+
+
+@each_mode
+def test_learning_on_the_device(mode: str, cuda: Any) -> None:
+    images = planted(2, (14, 15)).astype(np.float32)
+    given = {"max_iter": 2, "alpha": 1.0, "filter_steps": 3, "solver": "fista", **MODES[mode]}
+    host = learner(**given).fit(images)
+    model = learner(**given, device="cuda").fit(images)
+    assert isinstance(model.components_, np.ndarray)
+    assert model.components_.dtype == np.float32
+    assert_allclose(model.components_, host.components_, atol=1e-3)
+    assert_allclose(model.error_, host.error_, rtol=1e-4)
+    there = learner(**given, device="cuda").fit(cuda.to_device(images))
+    assert state(there) == state(model)
+    assert isinstance(there.transform(cuda.to_device(images[:1])), cuda.DeviceArray)
+    again = clone(there)
+    assert again.get_params()["device"] == "cuda"
+    if mode == "online":
+        again.partial_fit(cuda.to_device(images))
+        assert_array_equal(again.components_, learner(**given, device="cuda").partial_fit(images).components_)
+
+
+def test_dead_filters_are_born_again_on_the_device(cuda: Any) -> None:
+    images = planted(1, (14, 15))
+    dead = np.concatenate([filters_of((3, 1, 5, 5)), np.zeros((1, 1, 5, 5))])
+    given = {"max_iter": 1, "alpha": 1.0, "dict_init": dead, "filter_steps": 1, "device": "cuda"}
+    model = learner(**given).fit(cuda.to_device(images))
+    assert model.components_[3].any()
+    assert_array_equal(model.components_, learner(**given).fit(images).components_)
+
+
+def test_what_the_device_refuses(cuda: Any) -> None:
+    there = cuda.to_device(X)
+    with pytest.raises(TypeError, match=r"^X: an array on a CUDA device, where device='cpu'"):
+        coder().transform(there)
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu' or 'cuda', got 'gpu'"):
+        coder(device="gpu").transform(X)
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu' or 'cuda', got None"):
+        learner(device=None).fit(X)
+    for model in (on_device(solver="active_set"), learner(solver="active_set", device="cuda")):
+        with pytest.raises(ValueError, match=r"^solver: 'active_set', coordinate descent, has no kernels"):
+            model.fit(X)
+    with pytest.raises(ValueError, match=r"^X: expected 1 channel\(s\), got shape \(3, 12, 14\)"):
+        on_device().transform(cuda.to_device(X[None]))
+    with pytest.raises(ValueError, match=r"^X: filters of 3 x 5 do not fit into X\[0\] of 2 x 14 pixels"):
+        on_device().transform(cuda.to_device(X[:, :2].copy()))
+    with pytest.raises(ValueError, match=r"^codes: maps of 3 x 18 belong to no image"):
+        on_device().inverse_transform(cuda.to_device(np.zeros((1, 4, 3, 18))))

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import thalweg
+from test_device import ForeignArray
 from thalweg import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder, sparse_encode
 
 RNG = np.random.default_rng(0)
@@ -24,9 +25,9 @@ D = RNG.normal(size=(12, 8))
 D /= np.linalg.norm(D, axis=1, keepdims=True)
 
 NEW_ARGUMENTS = {
-    "SparseCoder": {"solver", "penalty", "transform_tol"},
-    "DictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol"},
-    "MiniBatchDictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol", "rho"},
+    "SparseCoder": {"solver", "penalty", "transform_tol", "device"},
+    "DictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol", "device"},
+    "MiniBatchDictionaryLearning": {"solver", "penalty", "transform_tol", "coding_tol", "rho", "device"},
 }
 
 
@@ -206,6 +207,7 @@ BAD_ARGUMENTS: dict[str, tuple[Any, type[Exception]]] = {
     "solver": ("lars", ValueError),
     "penalty": ("l2", ValueError),
     "n_jobs": (0, ValueError),
+    "device": ("gpu", ValueError),
     "n_components": (0, ValueError),
     "alpha": (-0.5, ValueError),
     "max_iter": (-1, ValueError),
@@ -267,3 +269,133 @@ def test_masked_elements_are_refused(place: int) -> None:
     for call in (model.fit, model.fit(X).transform):
         with pytest.raises(ValueError, match=r"^X: expected no masked elements"):
             call(masked)
+
+
+# --- on the GPU, or its emulation
+
+THERE: dict[str, Any] = {"device": "cuda", "transform_algorithm": "lasso_cd", "transform_alpha": 0.3}
+
+
+@each_model
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_codes_on_the_device_are_the_cpus(place: int, dtype: Any, cuda: Any) -> None:
+    samples = X.astype(dtype)
+    here = models(**{**THERE, "device": "cpu", "transform_tol": 1e-6})[place]
+    there = clone(here).set_params(device="cuda")
+    there.__dict__.update({name: value for name, value in here.__dict__.items() if name.endswith("_")})
+    expected = here.transform(samples)
+    codes, info = there.encode(samples, return_info=True)
+    assert codes.dtype == dtype
+    assert info.gap.max() <= 1e-6
+    np.testing.assert_allclose(codes, expected, atol=0.02)
+    unit = 0.5 * (samples.astype(np.float64) ** 2).sum(axis=1)
+    energies = [objective_of(here, samples, z) for z in (codes, expected)]
+    assert (energies[0] <= energies[1] + 1.01e-6 * unit).all()
+    sparse = there.encode(samples, sparse_output=True)
+    assert issparse(sparse)
+    np.testing.assert_array_equal(sparse.toarray(), codes)
+    assert all(isinstance(value, np.ndarray) for value in (codes, info.gap, info.n_iter, info.status))
+
+
+def objective_of(model: Any, samples: Any, codes: Any) -> Any:
+    atoms, wide = np.asarray(model._dictionary(), np.float64), np.asarray(codes, np.float64)
+    return 0.5 * ((samples - wide @ atoms) ** 2).sum(axis=1) + 0.3 * np.abs(wide).sum(axis=1)
+
+
+@each_model
+def test_learning_with_codes_from_the_device(place: int, cuda: Any) -> None:
+    there, here = (models(**{**THERE, "device": device}, n_jobs=1)[place] for device in ("cuda", "cpu"))
+    for name in ("components_", "error_", "gap_"):
+        if hasattr(here, name):
+            value = getattr(there, name)
+            assert type(value) is np.ndarray
+            if name != "gap_":
+                np.testing.assert_allclose(value, getattr(here, name), atol=0.05)
+    again = clone(there).fit(cuda.to_device(X))  # the same from an array that is there
+    assert again.n_features_in_ == 8
+    if place > 0:
+        np.testing.assert_array_equal(again.components_, there.components_)
+
+
+@each_model
+@pytest.mark.parametrize("split_sign", [False, True])
+def test_arrays_on_the_device_give_codes_there(place: int, split_sign: bool, cuda: Any) -> None:
+    model = models(**THERE, split_sign=split_sign)[place].fit(X)
+    rows = cuda.to_device(X)
+    expected = model.transform(X)
+    codes = model.transform(rows)
+    assert isinstance(codes, cuda.DeviceArray)
+    np.testing.assert_array_equal(codes.numpy(), expected)
+    plain, info = model.encode(rows, return_info=True)
+    assert plain.shape == (30, 12)
+    assert isinstance(info.gap, np.ndarray)
+    back = model.inverse_transform(codes)
+    assert isinstance(back, cuda.DeviceArray)
+    np.testing.assert_allclose(back.numpy(), model.inverse_transform(expected), atol=1e-12)
+    np.testing.assert_array_equal(rows.numpy(), X)
+
+
+def test_codes_come_back_as_the_library_of_the_rows(cuda: Any) -> None:
+    codes = SparseCoder(D, **THERE).transform(ForeignArray.of(X, cuda))
+    assert isinstance(codes, ForeignArray)
+    coded = sparse_encode(ForeignArray.of(X, cuda), D, alpha=0.3, device="cuda")
+    assert isinstance(coded, ForeignArray)
+
+
+@each_model
+def test_bad_arrays_on_the_device(place: int, cuda: Any) -> None:
+    model = models(**THERE)[place].fit(X)
+    spoilt = X.copy()
+    spoilt[3, 2] = np.nan
+    for rows, message in [
+        (spoilt, "X: .*NaN"),
+        (X[:, :5].copy(), "5 features, but .* is expecting 8 features"),
+        (X[0], r"X: expected 2 dimensions.*reshape\(1, -1\)"),
+        (X[:0], "X: expected at least one row"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.transform(cuda.to_device(rows))
+    with pytest.raises(ValueError, match="sparse_output: expected False"):
+        model.encode(cuda.to_device(X), sparse_output=True)
+    with pytest.raises(ValueError, match="Expected 12, got 5"):
+        model.inverse_transform(cuda.to_device(X[:, :5].copy()))
+    here = models(**{**THERE, "device": "cpu"})[place]
+    for call in (here.transform, here.fit, here.inverse_transform):
+        with pytest.raises(TypeError, match="set device='cuda'"):
+            call(cuda.to_device(X))
+
+
+@each_model
+@pytest.mark.parametrize("algorithm", ["omp", "lars", "threshold"])
+def test_what_the_device_does_not_have(place: int, algorithm: str, cuda: Any) -> None:
+    model = models(**THERE)[place].set_params(transform_algorithm=algorithm)
+    for rows in (X, cuda.to_device(X)):
+        with pytest.raises(ValueError, match=f"transform_algorithm: device='cuda' has .*got '{algorithm}'"):
+            model.transform(rows)
+    with pytest.raises(ValueError, match=f"algorithm: device='cuda' has .*got '{algorithm}'"):
+        sparse_encode(X, D, algorithm=algorithm, device="cuda")
+    model.set_params(transform_algorithm="lasso_cd", solver="cd")
+    with pytest.raises(ValueError, match="solver: device='cuda' has"):
+        model.fit(X)
+
+
+def test_sparse_encode_on_the_device(cuda: Any) -> None:
+    codes = sparse_encode(X, D, alpha=0.3, tol=1e-9, device="cuda", return_info=True)[0]
+    np.testing.assert_allclose(codes, sparse_encode(X, D, alpha=0.3, tol=1e-9), atol=1e-3)
+    arrays = {"X": X, "dictionary": D, "alpha": np.full(12, 0.3), "init": np.ones((30, 12))}
+    expected = sparse_encode(**arrays, device="cuda")
+    on_device = {name: cuda.to_device(value) for name, value in arrays.items()}
+    np.testing.assert_array_equal(sparse_encode(**on_device, device="cuda").numpy(), expected)
+    mixed = sparse_encode(**{**on_device, "X": X}, device="cuda")
+    np.testing.assert_array_equal(mixed, expected)
+    assert issparse(sparse_encode(X, D, alpha=0.3, device="cuda", sparse_output=True))
+    for name, value in {**arrays, "X": X[:, :5].copy(), "init": np.ones((29, 12))}.items():
+        if name in ("X", "init"):
+            with pytest.raises(ValueError, match=r"different numbers of features|init: expected shape"):
+                sparse_encode(**{**on_device, name: cuda.to_device(value)}, device="cuda")
+    with pytest.raises(ValueError, match="sparse_output: expected False"):
+        sparse_encode(on_device["X"], D, device="cuda", sparse_output=True)
+    with pytest.raises(TypeError, match="set device='cuda'"):
+        sparse_encode(on_device["X"], D)
+    with pytest.raises(ValueError, match="device: expected 'cpu' or 'cuda'"):
+        sparse_encode(X, D, device="gpu")

@@ -39,7 +39,9 @@ def test_arguments_are_scikit_learns_and_more() -> None:
     theirs = inspect.signature(decomposition.sparse_encode).parameters
     ours = inspect.signature(sparse_encode).parameters
     assert {name: ours[name].default for name in theirs} == {name: p.default for name, p in theirs.items()}
-    assert set(ours) - set(theirs) == {"solver", "penalty", "l2", "tol", "sparse_output", "return_info"}
+    assert set(ours) - set(theirs) == {
+        *("solver", "penalty", "l2", "tol", "sparse_output", "return_info", "device")
+    }
 
 
 @pytest.mark.parametrize("positive", [False, True])

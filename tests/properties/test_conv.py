@@ -1,5 +1,6 @@
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg import ops
@@ -21,13 +22,22 @@ def laid_out(array, layout):
 
 
 @st.composite
-def problems(draw):
+def problems(draw, shrink=1):
     is_signal = draw(st.booleans())
     boundary = draw(st.sampled_from(BOUNDARIES))
-    image = (draw(st.integers(1, 60)),) if is_signal else (draw(st.integers(1, 40)), draw(st.integers(1, 70)))
+    height, width = 40 // shrink, 70 // shrink
+    image = (
+        (draw(st.integers(1, 60)),)
+        if is_signal
+        else (
+            draw(st.integers(1, height)),
+            draw(st.integers(1, width)),
+        )
+    )
     largest = min(image) if boundary == "full" else 14
     size = tuple(draw(st.integers(1, min(largest, 14))) for _ in image)
-    n, channels, n_filters = draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 35))
+    n, channels = draw(st.integers(1, 3)), draw(st.integers(1, 9 // shrink))
+    n_filters = draw(st.integers(1, 35 // shrink))
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     layouts = st.sampled_from(["plain", "transposed", "strided", "reversed"])
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -42,12 +52,11 @@ def inner(a, b):
     return np.vdot(a.astype(np.float64), b.astype(np.float64))
 
 
-@given(problems())
-def test_the_three_are_adjoint(problem):
+def assert_adjoint(problem, device):
     X, filters, Z, boundary = problem
-    codes = ops.correlate(X, filters, boundary=boundary)
-    images = ops.convolve(Z, filters, boundary=boundary)
-    gradient = ops.filter_gradient(Z, X, filters.shape[2:], boundary=boundary)
+    codes = ops.correlate(X, filters, boundary=boundary, device=device)
+    images = ops.convolve(Z, filters, boundary=boundary, device=device)
+    gradient = ops.filter_gradient(Z, X, filters.shape[2:], boundary=boundary, device=device)
     assert codes.shape == Z.shape
     assert images.shape == X.shape
     assert gradient.shape == filters.shape
@@ -57,6 +66,18 @@ def test_the_three_are_adjoint(problem):
     rounding = 200 * np.finfo(X.dtype).eps * moduli
     assert abs(inner(codes, Z) - value) <= rounding
     assert abs(inner(gradient, filters) - value) <= rounding
+
+
+@given(problems())
+def test_the_three_are_adjoint(problem):
+    assert_adjoint(problem, "cpu")
+
+
+@pytest.mark.usefixtures("cuda")
+@settings(max_examples=15)
+@given(problems(shrink=4))
+def test_the_three_are_adjoint_on_the_device(problem):
+    assert_adjoint(problem, "cuda")
 
 
 @given(problems(), st.sampled_from([-2.0, 0.5, 4.0]))

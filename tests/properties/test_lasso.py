@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import sparse_encode
@@ -345,3 +345,54 @@ def test_energy_equals_that_of_spams(l2, positive):
     assert (info.status == 0).all()
     assert (ours <= peers + 1e-10 * unit(X)).all()
     assert_allclose(ours, peers, rtol=1e-6)
+
+
+# --- on the GPU, or its emulation
+
+few_rows = st.builds(lambda problem, n: replace(problem, n_samples=n), problems, st.integers(1, 12))
+on_device = settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
+
+
+@on_device
+@given(problem=few_rows, method=st.sampled_from(["fista", "ista"]), dtype=dtypes)
+@example(problem=replace(SAMPLE, n_samples=9), method="fista", dtype=np.float32)
+@example(
+    problem=replace(SAMPLE, n_components=20, n_samples=9, per_sample=True), method="fista", dtype=np.float32
+)
+def test_codes_of_the_device_are_certified_and_no_worse(problem, method, dtype, cuda):
+    Z, info = encode(problem, dtype, solver=method, tol=1e-4, max_iter=400, device="cuda")
+    here, its_info = encode(problem, dtype, solver=method, tol=1e-4, max_iter=400)
+    X, D = problem.samples.astype(dtype), problem.dictionary.astype(dtype)
+    alpha = np.asarray(problem.alpha).astype(dtype)
+    assert_allclose(info.gap, reference.duality_gap(X, D, Z, alpha, **problem.kinds), rtol=1e-6, atol=1e-11)
+    assert_array_equal(info.status == 0, info.gap <= 1e-4)
+    energy, best = (reference.energy(X, D, codes, alpha, l2=problem.l2) for codes in (Z, here))
+    # Both within their gaps of the minimum.
+    assert (energy <= best + (np.maximum(info.gap, 0) + 1e-12) * unit(X)).all()
+    assert (best <= energy + (np.maximum(its_info.gap, 0) + 1e-12) * unit(X)).all()
+    if problem.positive:
+        assert (Z >= 0).all()
+    # What a correlation lacks is bounded by the gap: see test_kkt_conditions_hold_at_the_answer.
+    atoms = np.sqrt((D.astype(np.float64) ** 2).sum(axis=1) + problem.l2)
+    error = np.sqrt(2 * (np.maximum(info.gap, 0) + 1e-11) * unit(X))[:, None] * atoms
+    violation = reference.kkt_violation(X, D, Z, alpha, **problem.kinds)
+    assert (np.where(Z == 0, violation, 0) <= error * 1.001 + 1e-9).all()
+
+
+@on_device
+@given(problem=few_rows, dtype=dtypes, power=st.integers(-30, 30))
+def test_powers_of_two_scale_exactly_on_the_device(problem, dtype, power, cuda):
+    X, alpha = problem.samples.astype(dtype), np.asarray(problem.alpha).astype(dtype)
+    c = dtype(2.0**power)
+    solver = LassoSolver(
+        problem.dictionary.astype(dtype), tol=1e-4, max_iter=60, device="cuda", **problem.kinds
+    )
+    Z, info = solver.encode(X, alpha)
+    scaled, scaled_info = solver.encode(c * X, c * alpha)
+    assert_array_equal(scaled, c * Z)
+    for a, b in zip(info[:3], scaled_info[:3]):
+        assert_array_equal(a, b)
+    again, again_info = solver.encode(X, alpha)
+    assert_array_equal(again, Z)
+    for a, b in zip(info[:3], again_info[:3]):
+        assert_array_equal(a, b)

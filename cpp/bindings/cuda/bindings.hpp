@@ -11,9 +11,12 @@ namespace thalweg::cuda::bindings {
 void share(pybind11::module_& m, std::initializer_list<const char*> names);
 
 void bind_ais(pybind11::module_& m);
+void bind_conv(pybind11::module_& m);
+void bind_csc(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_langevin(pybind11::module_& m);
 void bind_probes(pybind11::module_& m);
+void bind_lasso(pybind11::module_& m);
 void bind_gibbs(pybind11::module_& m);
 void bind_rng(pybind11::module_& m);
 

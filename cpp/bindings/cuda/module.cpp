@@ -71,10 +71,13 @@ PYBIND11_MODULE(_cuda, m) {
   thalweg::bindings::install_interrupts();
   bindings::bind_device_array(m);
   bindings::bind_ais(m);
+  bindings::bind_conv(m);
+  bindings::bind_csc(m);
   bindings::bind_elementwise(m);
   bindings::bind_gibbs(m);
   bindings::bind_langevin(m);
   bindings::bind_probes(m);
+  bindings::bind_lasso(m);
   bindings::bind_rng(m);
 #ifdef THALWEG_CUDA_EMULATION
   thalweg::cuda::bind_faulty_kernels(m);

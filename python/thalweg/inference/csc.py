@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg import _check
-from thalweg._check import FloatArray
+from thalweg import _check, _device
+from thalweg._check import FloatArray, is_device_array
 from thalweg._native import cpu as _cpu
 from thalweg.ops.conv import NATIVE_BOUNDARIES
 
 BOUNDARIES = tuple(NATIVE_BOUNDARIES)
 SOLVERS = ("auto", "active_set", "fista")
+
+_HIDDEN = "image: every pixel that the mask does not hide must be finite, but one is not"
 
 _FINENESS = 16  # of the grid of frequencies, even
 _BLOCK_ELEMENTS = 2**20  # of the matrices whose eigenvalues are taken at once
@@ -127,18 +129,26 @@ class ConvolutionalLassoSolver:
     solver : {"auto", "active_set", "fista"}, default="auto"
         "active_set": coordinate descent on the violated and the non-zero codes, over tiles, and conjugate
         gradients on the support; its memory grows with the non-zeros alone. "fista": dense. "auto":
-        "active_set", which measures faster at every density up to where codes are no longer sparse.
+        "active_set", which measures faster at every density up to where codes are no longer sparse; on the
+        GPU it is "fista", the one solver that has kernels there.
     max_iter : int, default=500
         Most iterations of an image.
     tol : float, default=1e-3
         An image is finished when its relative duality gap is at most this.
     n_jobs : int or None, default=None
-        Threads; the bits do not depend on their number.
+        Threads; the bits do not depend on their number. Says nothing on the GPU.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to compute. With "cuda" images may be arrays in the memory of the GPU too, which are read where
+        they are; filters, masks and maps are NumPy's. Dense codes of an image have to fit there twice.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument is of the wrong kind, shape or range.
+        Where an argument is of the wrong kind, shape or range, or device="cuda" and solver="active_set".
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     References
     ----------
@@ -170,13 +180,17 @@ class ConvolutionalLassoSolver:
         max_iter: int = 500,
         tol: float = 1e-3,
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        self.device = _check.device(device)
+        self._kernels = _device.kernels(self.device)
         self.filters = _check.float_array(filters, "filters", ndim=4)
         if 0 in self.filters.shape:
             raise ValueError(f"filters: expected no empty axis, got shape {self.filters.shape}")
         self.boundary = _check.one_of(boundary, "boundary", BOUNDARIES)
         self.positive = bool(_check.one_of(positive, "positive", (False, True)))
         self.solver = _check.one_of(solver, "solver", SOLVERS)
+        check_solver(solver, self.device)
         self.max_iter = _check.whole_number(max_iter, "max_iter", minimum=1)
         self.tol = _check.real_number(tol, "tol", minimum=0.0)
         self.n_threads = _check.thread_number(n_jobs)
@@ -215,42 +229,58 @@ class ConvolutionalLassoSolver:
         info : CscInfo
         """
         weights, pixels = self._masked(image, mask)
-        shape = self.code_shape(*pixels.shape[1:])
-        start = SparseMaps(shape, np.empty(0, np.int64), np.empty(0, self.dtype))
-        if init is not None:
-            start = self._feasible(init, shape, "init")
-        options = _cpu.CscOptions()
-        options.tol, options.max_iter, options.n_jobs = self.tol, self.max_iter, self.n_threads
-        problem = (
-            pixels,
-            weights,
-            self.filters,
-            alpha_of_filters(alpha, self.filters),
-            NATIVE_BOUNDARIES[self.boundary],
-            self.positive,
-        )
-        if self.solver == "fista":
+        start = self._start(init, self.code_shape(*pixels.shape[1:]))
+        problem = self._problem(pixels, weights, alpha)
+        if self.device == "cuda":
+            index, value, report = self._kernels.csc_fista_maps(
+                *problem, self._lipschitz(weights), start.index, start.value, self._options()
+            )
+            maps = SparseMaps(start.shape, index, value)
+        elif self.solver == "fista":
             codes = start.toarray()
-            report = _cpu.csc_fista(*problem, self._lipschitz(weights), codes, options)
+            report = _cpu.csc_fista(*problem, self._lipschitz(weights), codes, self._options())
             maps = SparseMaps.from_dense(codes)
         else:
-            index, value, report = _cpu.csc_encode(*problem, start.index, start.value, options)
-            maps = SparseMaps(shape, index, value)
+            index, value, report = _cpu.csc_encode(*problem, start.index, start.value, self._options())
+            maps = SparseMaps(start.shape, index, value)
         return maps, self._info(report)
+
+    def encode_into(
+        self, codes: Any, image: Any, alpha: Any, *, mask: Any = None, init: SparseMaps | None = None
+    ) -> CscInfo:
+        """Dense code maps of one image, written to an array in the memory of the GPU, for device="cuda".
+
+        Parameters
+        ----------
+        codes : array of shape (n_filters, code height, code width)
+            In C order and in the dtype of the filters; its values are not read.
+        image, alpha, mask, init
+            As for `encode`.
+
+        Returns
+        -------
+        info : CscInfo
+
+        Raises
+        ------
+        ValueError
+            Where this is not a solver of device="cuda", too.
+        """
+        if self.device != "cuda":
+            raise ValueError("device: expected a solver of device='cuda', got one of device='cpu'")
+        weights, pixels = self._masked(image, mask)
+        start = self._start(init, self.code_shape(*pixels.shape[1:]))
+        out = _device.output(codes, start.shape, self.dtype)
+        problem = self._problem(pixels, weights, alpha)
+        self._kernels.csc_expand(start.index, start.value, out)
+        return self._info(self._kernels.csc_fista(*problem, self._lipschitz(weights), out, self._options()))
 
     def certify(self, image: Any, alpha: Any, maps: SparseMaps, *, mask: Any = None) -> CscInfo:
         """Objective and duality gap of given maps; arguments as for `encode`."""
         weights, pixels = self._masked(image, mask)
         start = self._feasible(maps, self.code_shape(*pixels.shape[1:]), "maps")
-        problem = (
-            pixels,
-            weights,
-            self.filters,
-            alpha_of_filters(alpha, self.filters),
-            NATIVE_BOUNDARIES[self.boundary],
-            self.positive,
-        )
-        return self._info(_cpu.csc_certify(*problem, start.index, start.value, self.n_threads))
+        problem = self._problem(pixels, weights, alpha)
+        return self._info(self._kernels.csc_certify(*problem, start.index, start.value, self.n_threads))
 
     def synthesize(self, maps: SparseMaps, size: tuple[int, int]) -> FloatArray:
         """The image (channels, height, width) of this size, (height, width), that the maps give."""
@@ -259,7 +289,7 @@ class ConvolutionalLassoSolver:
         start = self._checked(maps, self.code_shape(height, width), "maps")
         image = np.empty((self.filters.shape[1], height, width), self.dtype)
         boundary = NATIVE_BOUNDARIES[self.boundary]
-        _cpu.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
+        self._kernels.csc_synthesize(self.filters, start.index, start.value, boundary, image, self.n_threads)
         return image
 
     def filter_gradient(
@@ -269,7 +299,7 @@ class ConvolutionalLassoSolver:
         weights, pixels = self._masked(image, mask)
         start = self._checked(maps, self.code_shape(*pixels.shape[1:]), "maps")
         gradient = np.empty(self.filters.size)
-        value = _cpu.csc_filter_gradient(
+        value = self._kernels.csc_filter_gradient(
             pixels,
             weights,
             self.filters,
@@ -303,7 +333,7 @@ class ConvolutionalLassoSolver:
         _check_sums(B, "B", self.filters.shape)
         _, pixels = self._masked(image, None)
         start = self._checked(maps, self.code_shape(*pixels.shape[1:]), "maps")
-        _cpu.csc_statistics(
+        self._kernels.csc_statistics(
             pixels,
             self.filters,
             np.ones(len(self.filters), self.dtype),
@@ -315,36 +345,85 @@ class ConvolutionalLassoSolver:
             self.n_threads,
         )
 
+    def _problem(self, pixels: FloatArray, weights: FloatArray | None, alpha: Any) -> tuple[Any, ...]:
+        """The arguments that the kernels share."""
+        return (
+            pixels,
+            weights,
+            self.filters,
+            alpha_of_filters(alpha, self.filters),
+            NATIVE_BOUNDARIES[self.boundary],
+            self.positive,
+        )
+
+    def _start(self, init: SparseMaps | None, shape: tuple[int, int, int]) -> SparseMaps:
+        if init is not None:
+            return self._feasible(init, shape, "init")
+        return SparseMaps(shape, np.empty(0, np.int64), np.empty(0, self.dtype))
+
+    def _options(self) -> Any:
+        options = _cpu.CscOptions()
+        options.tol, options.max_iter, options.n_jobs = self.tol, self.max_iter, self.n_threads
+        return options
+
     def _masked(self, image: Any, mask: Any) -> tuple[FloatArray | None, FloatArray]:
-        """The squares of M, or None, and an image that is finite everywhere."""
+        """The squares of M, or None, and an image that is finite everywhere.
+
+        An image on the GPU stays there, and may be anything where M is 0.
+        """
+        if self.device == "cuda" and is_device_array(image):
+            return self._masked_on_device(image, mask)
         if mask is None:
             pixels = _check.float_array(image, "image", ndim=3, dtype=self.dtype)
             self._check_image(pixels)
             return None, pixels
         pixels = _check.real_operand(image, "image", dtype=self.dtype)
         self._check_image(pixels)
+        squares = self._squares(mask, pixels.shape)
+        pixels = np.where(squares > 0, pixels, self.dtype.type(0))
+        if not _check.is_finite(pixels):
+            raise ValueError(_HIDDEN)
+        return squares, np.ascontiguousarray(pixels)
+
+    def _masked_on_device(self, image: Any, mask: Any) -> tuple[FloatArray | None, Any]:
+        if mask is None:
+            pixels = _device.as_device_array(image, "image", ndim=3, dtype=self.dtype)
+            self._check_image(pixels)
+            return None, pixels
+        pixels = _device.device_operand(image, "image", dtype=self.dtype)
+        self._check_image(pixels)
+        squares = self._squares(mask, pixels.shape)
+        nothing = SparseMaps(
+            self.code_shape(*pixels.shape[1:]), np.empty(0, np.int64), np.empty(0, self.dtype)
+        )
+        # The error of no codes sums up the observed pixels' squares.
+        report = self._kernels.csc_certify(
+            *self._problem(pixels, squares, 1.0), nothing.index, nothing.value, self.n_threads
+        )
+        if not np.isfinite(report.objective):
+            raise ValueError(_HIDDEN)
+        return squares, pixels
+
+    def _squares(self, mask: Any, shape: tuple[int, ...]) -> FloatArray:
+        """The squares of M for an image of this shape."""
         weights = _check.non_negative(mask, "mask", self.dtype)
-        if weights.shape not in (pixels.shape, pixels.shape[1:]):
+        if weights.shape not in (shape, shape[1:]):
             raise ValueError(
-                f"mask: expected shape {pixels.shape[1:]} or {pixels.shape}, as the image has, "
-                f"got {weights.shape}"
+                f"mask: expected shape {shape[1:]} or {shape}, as the image has, got {weights.shape}"
             )
-        weights = np.ascontiguousarray(np.broadcast_to(weights, pixels.shape))
+        weights = np.ascontiguousarray(np.broadcast_to(weights, shape))
         observed = weights > 0
         if not observed.any():
             raise ValueError("mask: expected at least one pixel that is observed, got zeros everywhere")
-        pixels = np.where(observed, pixels, self.dtype.type(0))
-        if not _check.is_finite(pixels):
-            raise ValueError("image: every pixel that the mask does not hide must be finite, but one is not")
         with np.errstate(over="ignore", under="ignore"):
-            squares = weights * weights
+            squares: FloatArray = weights * weights
         if not (_check.is_finite(squares) and (squares[observed] > 0).all()):
             raise ValueError(f"mask: its squares leave the range of {self.dtype}; scale it")
-        return squares, np.ascontiguousarray(pixels)
+        return squares
 
     def _check_image(self, pixels: FloatArray) -> None:
         channels = self.filters.shape[1]
-        if pixels.ndim != 3 or len(pixels) != channels:
+        if pixels.ndim != 3 or pixels.shape[0] != channels:
             raise ValueError(
                 f"image: expected shape ({channels}, height, width), as the filters have, got {pixels.shape}"
             )
@@ -394,6 +473,15 @@ class ConvolutionalLassoSolver:
     @cached_property
     def _lipschitz_of_filters(self) -> float:
         return lipschitz_bound(self.filters)
+
+
+def check_solver(solver: str, device: str) -> None:
+    """ValueError where this solver has no kernels on this device."""
+    if device == "cuda" and solver == "active_set":
+        raise ValueError(
+            "solver: 'active_set', coordinate descent, has no kernels on the GPU; expected 'auto' or 'fista' "
+            "with device='cuda'"
+        )
 
 
 def alpha_of_filters(alpha: Any, filters: FloatArray) -> FloatArray:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg import _check
+from thalweg import _check, _device
+from thalweg._device import is_device_array
 from thalweg._native import cpu as _cpu
 
 SOLVERS = ("auto", "active_set", "cd", "fista", "ista")
+DEVICE_SOLVERS = ("auto", "fista", "ista")
 PENALTIES = ("l1", "l2/3", "l1/2", "l0")
 
 CONVERGED = 0
@@ -85,7 +87,7 @@ class LassoSolver:
     solver : {"auto", "active_set", "cd", "fista", "ista"}
         "active_set": Newton steps on the atoms in use (l1 with alpha > 0 only). "cd": coordinate descent on
         the Gram matrix. "fista", "ista": proximal gradient with step 1/L. "auto": "active_set" where it
-        applies, else "cd"; "fista" where `tol` is 0.
+        applies, else "cd"; "fista" where `tol` is 0, and on the GPU, which has "fista" and "ista" only.
     max_iter : int
         Iterations per row, at the most.
     tol : float
@@ -95,12 +97,18 @@ class LassoSolver:
         Adaptive restart of FISTA's momentum (O'Donoghue and Candes). With solver="fista", restart=False and
         tol=0 the iterates are Beck and Teboulle's to the letter.
     n_jobs : int or None
-        Threads; None takes OpenMP's default.
+        Threads; None takes OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}
+        Where to compute. The certificates are computed in float64 on either.
 
     Raises
     ------
     TypeError, ValueError
         Where an argument is of the wrong kind, shape or range.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     References
     ----------
@@ -131,8 +139,15 @@ class LassoSolver:
         tol: float = 1e-4,
         restart: bool = True,
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
-        atoms = _check.float_array(dictionary, "dictionary", ndim=2)
+        self.device = _check.device(device)
+        check_solver(solver, self.device)
+        kernels = _device.kernels(self.device)
+        if self.device == "cuda" and is_device_array(dictionary):
+            atoms = _device.as_device_array(dictionary, "dictionary", ndim=2)
+        else:
+            atoms = _check.float_array(dictionary, "dictionary", ndim=2)
         if 0 in atoms.shape:
             raise ValueError(
                 f"dictionary: expected at least one atom and one feature, got shape {atoms.shape}"
@@ -140,7 +155,7 @@ class LassoSolver:
         self.dtype: np.dtype[Any] = atoms.dtype
         self.n_components, self.n_features = atoms.shape
         self.penalty = _check.one_of(penalty, "penalty", PENALTIES)
-        self.solver = _check.one_of(solver, "solver", SOLVERS)
+        self.solver = solver
         self.positive = bool(positive)
         self.max_iter = _check.whole_number(max_iter, "max_iter", minimum=1)
         self.tol = _check.real_number(tol, "tol", minimum=0.0)
@@ -148,7 +163,7 @@ class LassoSolver:
         self.n_threads = _check.thread_number(n_jobs)
         if self.solver == "active_set" and (self.penalty != "l1" or self.tol == 0):
             raise ValueError("solver: 'active_set' needs penalty='l1' and tol > 0")
-        kind = _cpu.CodingDictionary32 if self.dtype == np.float32 else _cpu.CodingDictionary64
+        kind = kernels.CodingDictionary32 if self.dtype == np.float32 else kernels.CodingDictionary64
         self._native = kind(atoms, _check.real_number(l2, "l2", minimum=0.0), self.n_threads)
 
     @property
@@ -156,33 +171,39 @@ class LassoSolver:
         """L, an upper bound of the largest eigenvalue of D D^T + l2 I; 1/L is the proximal methods' step."""
         return float(self._native.lipschitz())
 
-    def encode(
-        self, X: Any, alpha: Any, *, init: Any = None, out: NDArray[Any] | None = None
-    ) -> tuple[NDArray[Any], EncodeInfo]:
+    def encode(self, X: Any, alpha: Any, *, init: Any = None, out: Any = None) -> tuple[Any, EncodeInfo]:
         """Codes of the rows of X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples. A memory-mapped array is read in blocks.
+            Samples. A memory-mapped array is read in blocks. With device="cuda" an array in the memory of the
+            GPU is read there.
         alpha : float or array-like
             Weight of the penalty: a number, (n_components,), (n_samples, 1) or (n_samples, n_components).
         init : array-like of shape (n_samples, n_components) or None
             Where to start; None starts from zero.
         out : ndarray of shape (n_samples, n_components) or None
             Where to put the codes: C-contiguous, of the dictionary's dtype. May share memory with the others.
+            None where X is in the memory of the GPU.
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_components)
+            An array of X's library where X is in the memory of the GPU.
         info : EncodeInfo
         """
+        if self.device == "cuda" and is_device_array(X):
+            if out is not None:
+                raise ValueError("out: expected None for X in the memory of the GPU, where codes are new")
+            return self._encode_there(X, alpha, init)
         samples, weights = self._open(X, alpha)
         n_samples = samples.shape[0]
         codes = self._output(out, n_samples)
         if out is not None:
             samples, weights = _check.apart(samples, codes), _check.apart(weights, codes)
         criterion = self._criterion(weights)
+        init = _on_host(init, "init") if self.device == "cuda" else init
         if init is not None and np.shape(init) != codes.shape:
             raise ValueError(f"init: expected shape {codes.shape}, got {np.shape(init)}")
         if isinstance(init, np.ndarray):
@@ -194,17 +215,45 @@ class LassoSolver:
             self._encode_block(samples, weights, init, codes[rows], info, rows)
         return codes, info
 
+    def _encode_there(self, X: Any, alpha: Any, init: Any) -> tuple[Any, EncodeInfo]:
+        """`encode` of samples in the memory of the GPU."""
+        samples = _device.as_device_array(X, "X", ndim=2, dtype=self.dtype)
+        self._check_width(samples)
+        n_samples = samples.shape[0]
+        # Whether a weight is zero decides on the certificate, and is looked up on the host.
+        weights = self._weights(_on_host(alpha, "alpha"), n_samples)
+        criterion = self._criterion(weights)
+        shape = (n_samples, self.n_components)
+        if init is not None and tuple(np.shape(init)) != shape:
+            raise ValueError(f"init: expected shape {shape}, got {tuple(np.shape(init))}")
+        options = self._options(criterion)
+        options.warm_start = init is not None
+        if init is None:
+            codes = _device.output(None, shape, self.dtype)
+        else:
+            codes = _device.as_device_array(init, "init", ndim=2, dtype=self.dtype).copy()
+        info = EncodeInfo(
+            np.empty(n_samples), np.empty(n_samples, np.int32), np.empty(n_samples, np.int8), criterion
+        )
+        self._native.encode(samples, weights, codes, info.gap, info.n_iter, info.status, options)
+        return _device.give_back(codes, X), info
+
+    def _check_width(self, samples: Any) -> None:
+        if samples.shape[1] != self.n_features:
+            raise ValueError(
+                f"X: expected {self.n_features} features, as the dictionary has, got {samples.shape[1]}"
+            )
+
     def _open(self, X: Any, alpha: Any) -> tuple[Any, NDArray[Any]]:
+        _check.refuse_device_array(X, "X")
         if hasattr(X, "toarray"):
             raise TypeError("X: a dense array is required, got a sparse matrix; use X.toarray()")
         samples = X if isinstance(X, np.ndarray) else np.asarray(X)
         if samples.ndim != 2:
             raise ValueError(f"X: expected 2 dimensions (n_samples, n_features), got shape {samples.shape}")
-        if samples.shape[1] != self.n_features:
-            raise ValueError(
-                f"X: expected {self.n_features} features, as the dictionary has, got {samples.shape[1]}"
-            )
-        return samples, self._weights(alpha, samples.shape[0])
+        self._check_width(samples)
+        weights = _on_host(alpha, "alpha") if self.device == "cuda" else alpha
+        return samples, self._weights(weights, samples.shape[0])
 
     def _weights(self, alpha: Any, n_samples: int) -> NDArray[Any]:
         weights = _check.float_array(alpha, "alpha", dtype=self.dtype)
@@ -237,7 +286,7 @@ class LassoSolver:
                     "alpha: solver='active_set' needs every alpha > 0; use solver='auto' or 'cd'"
                 )
             return str(self.solver)
-        if self.tol == 0:
+        if self.tol == 0 or self.device == "cuda":
             return "fista"
         return "active_set" if criterion == "duality gap" else "cd"
 
@@ -290,6 +339,18 @@ class LassoSolver:
         options.max_iter = self.max_iter
         options.n_jobs = self.n_threads
         return options
+
+
+def check_solver(solver: Any, device: str) -> None:
+    """ValueError unless the device has this solver."""
+    _check.one_of(solver, "solver", SOLVERS)
+    if device == "cuda" and solver not in DEVICE_SOLVERS:
+        names = ", ".join(map(repr, DEVICE_SOLVERS))
+        raise ValueError(f"solver: device='cuda' has {names}, got {solver!r}")
+
+
+def _on_host(x: Any, name: str) -> Any:
+    return _device.to_host(_device.device_operand(x, name)) if is_device_array(x) else x
 
 
 def warn_unconverged(info: EncodeInfo, tol: float) -> None:

@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from .. import _device
 from .._check import (
     FloatArray,
     array_of,
     float_array,
+    is_device_array,
     is_finite,
     one_of,
     real_number,
     thread_number,
     whole_number,
 )
+from .._check import device as device_name
 from .._native import cpu as _cpu
 from .lasso import EncodeInfo, LassoSolver, warn_unconverged
 
@@ -51,6 +54,7 @@ def sparse_encode(
     tol: float = 1e-4,
     sparse_output: bool = False,
     return_info: bool = False,
+    device: str = "cpu",
 ) -> Any:
     r"""Sparse codes of the rows of X over a dictionary: X ~ codes @ dictionary.
 
@@ -63,7 +67,7 @@ def sparse_encode(
     ----------
     X : array-like of shape (n_samples, n_features)
         float32 is coded in float32, every other real kind in float64. Read in blocks, so that a memory-mapped
-        array is never loaded whole.
+        array is never loaded whole. With device="cuda" an array in the memory of the GPU is coded there.
     dictionary : array-like of shape (n_components, n_features)
         The atoms, one a row.
     gram, cov : array-like, default=None
@@ -87,13 +91,14 @@ def sparse_encode(
     max_iter : int, default=1000
         Most iterations of a row, for the lasso names.
     n_jobs : int, default=None
-        Threads; None stands for OpenMP's number. The codes are the same bits for any number.
+        Threads; None stands for OpenMP's number. The codes are the same bits for any number. Says nothing on
+        the GPU.
     verbose : int, default=0
         Positive prints one line on how well the rows were solved.
     positive : bool, default=False
         Codes >= 0; not with "omp" and "lars".
     solver : {"auto", "active_set", "cd", "fista", "ista"}, default="auto"
-        The method for the lasso names.
+        The method for the lasso names; on the GPU "auto" is "fista", and there are "fista" and "ista" only.
     penalty : {"l1", "l0", "l1/2", "l2/3"}, default="l1"
         :math:`p(z) = |z|^q` for the lasso names; for q < 1 a local minimum.
     l2 : float, default=0.0
@@ -104,10 +109,13 @@ def sparse_encode(
         Return the codes as a :class:`scipy.sparse.csr_matrix`; the dense codes are never held whole.
     return_info : bool, default=False
         Return an `EncodeInfo` as well.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to compute: on the GPU only the lasso names.
 
     Returns
     -------
     codes : ndarray or csr_matrix of shape (n_samples, n_components)
+        An array of X's library where X is in the memory of the GPU.
     info : EncodeInfo
         Only where `return_info`: `gap`, `n_iter` and `status` of every row, and the `criterion` that `gap`
         is. Where the problem has no duality gap ("omp", "lars", "threshold") it is the relative residual ||x
@@ -119,7 +127,12 @@ def sparse_encode(
         Where an argument is of the wrong kind: a sparse matrix, a number that is none, objects in an array.
     ValueError
         Where an argument is out of range, of the wrong shape, empty, masked, complex, an array of text, or
-        not finite, or so large that squares of its elements, or the codes, overflow.
+        not finite, or so large that squares of its elements, or the codes, overflow; where the device has no
+        such algorithm or solver.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     Warns
     -----
@@ -139,8 +152,12 @@ def sparse_encode(
     >>> bool(info.gap.max() <= 1e-4)
     True
     """
-    X = row_array(X, "X")
-    dictionary = float_array(dictionary, "dictionary", ndim=2, dtype=float_dtype(X))
+    like = X
+    is_there = device_name(device) == "cuda" and is_device_array(X)
+    X = device_rows(X, "X") if is_there else row_array(X, "X")
+    dictionary = float_array(
+        _on_host(dictionary, "dictionary", device), "dictionary", ndim=2, dtype=float_dtype(X)
+    )
     _check_precomputed(gram, cov, len(dictionary), len(X))
     coder = make_coder(
         dictionary,
@@ -155,21 +172,29 @@ def sparse_encode(
         tol=tol,
         n_jobs=n_jobs,
         certify=return_info or bool(verbose),
+        device=device,
     )
-    store: CodeStore
-    shape = (len(X), len(dictionary))
-    store = CsrStore(shape, dictionary.dtype) if sparse_output else DenseStore(shape, dictionary.dtype)
-    info = encode_blocks(X, coder, store, init=init)
+    if is_there:
+        if sparse_output:
+            raise ValueError("sparse_output: expected False for X in the memory of the GPU")
+        codes, info = encode_there(X, coder, init=init)
+        codes = _device.give_back(codes, like)
+    else:
+        store: CodeStore
+        shape = (len(X), len(dictionary))
+        store = CsrStore(shape, dictionary.dtype) if sparse_output else DenseStore(shape, dictionary.dtype)
+        info = encode_blocks(X, coder, store, init=_on_host(init, "init", device))
+        codes = store.result()
     if verbose:
         print(f"[sparse_encode] {len(X)} rows, worst {info.criterion} {info.gap.max():.3g}")
     warn_unconverged(info, tol)
-    return (store.result(), info) if return_info else store.result()
+    return (codes, info) if return_info else codes
 
 
 # ---------------------------------------------------------------------------------------- the rows
 
 
-def float_dtype(X: NDArray[Any]) -> np.dtype[Any]:
+def float_dtype(X: Any) -> np.dtype[Any]:
     """The dtype that rows of X are coded in: float32 for float32, float64 for every other kind."""
     return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
@@ -179,6 +204,25 @@ def row_array(X: Any, name: str) -> NDArray[Any]:
     array = array_of(X, name)
     if array.dtype.kind not in "biuf":
         array = float_array(array, name)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name}: expected 2 dimensions, got shape {array.shape}; for one sample use reshape(1, -1)"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"{name}: expected at least one row and one column, got shape {array.shape}")
+    return array
+
+
+def _on_host(x: Any, name: str, device: str) -> Any:
+    """`x`; as NumPy's where it is in the memory of the GPU and may be there. For small things."""
+    if device == "cuda" and is_device_array(x):
+        return _device.to_host(_device.device_operand(x, name))
+    return x
+
+
+def device_rows(X: Any, name: str) -> Any:
+    """X, in the memory of the GPU, as a non-empty matrix of finite float32 or float64 numbers there."""
+    array = _device.as_device_array(X, name)
     if array.ndim != 2:
         raise ValueError(
             f"{name}: expected 2 dimensions, got shape {array.shape}; for one sample use reshape(1, -1)"
@@ -233,12 +277,13 @@ def make_coder(
     tol: float,
     n_jobs: int | None,
     certify: bool,
+    device: str = "cpu",
 ) -> Coder:
     """The problem that scikit-learn calls `algorithm`, its arguments checked.
 
     The lasso brings its certificate along; for the others `certify` asks for the residuals (else NaN).
     """
-    one_of(algorithm, "algorithm", ALGORITHMS)
+    check_algorithm(algorithm, "algorithm", device)
     if 0 in dictionary.shape:
         raise ValueError(
             f"dictionary: expected at least one atom and one feature, got shape {dictionary.shape}"
@@ -248,7 +293,7 @@ def make_coder(
     if positive and algorithm in ("omp", "lars"):
         raise ValueError(f"Positive constraint not supported for {algorithm!r} coding method.")
     if algorithm in LASSO_ALGORITHMS:
-        weights = _weights(1.0 if alpha is None else alpha, dictionary)
+        weights = _weights(1.0 if alpha is None else _on_host(alpha, "alpha", device), dictionary)
         problem = LassoSolver(
             dictionary,
             penalty=penalty,
@@ -258,6 +303,7 @@ def make_coder(
             max_iter=max_iter,
             tol=tol,
             n_jobs=n_jobs,
+            device=device,
         )
         return _Lasso(dictionary, problem, weights)
     if penalty != "l1" or l2 != 0:
@@ -278,6 +324,13 @@ def make_coder(
     if algorithm == "omp":
         return _Pursuit(dictionary, count, n_jobs)
     return _Lars(dictionary, certify, count)
+
+
+def check_algorithm(algorithm: Any, name: str, device: str) -> None:
+    """ValueError unless the device has this algorithm."""
+    one_of(algorithm, name, ALGORITHMS)
+    if device == "cuda" and algorithm not in LASSO_ALGORITHMS:
+        raise ValueError(f"{name}: device='cuda' has 'lasso_lars' and 'lasso_cd', got {algorithm!r}")
 
 
 def _weights(alpha: Any, dictionary: FloatArray) -> FloatArray:
@@ -306,6 +359,10 @@ class _Lasso:
     def encode(self, X: FloatArray, rows: slice, out: FloatArray, init: FloatArray | None) -> EncodeInfo:
         alpha = self._alpha[rows] if self._alpha.ndim == 2 else self._alpha
         return self._solver.encode(X, alpha, init=init, out=out)[1]
+
+    def encode_there(self, X: Any, init: Any) -> tuple[Any, EncodeInfo]:
+        """Codes of all rows, in the memory of the GPU as X is."""
+        return self._solver.encode(X, self._alpha, init=init)
 
 
 class _Direct:
@@ -527,6 +584,22 @@ def encode_blocks(X: NDArray[Any], coder: Coder, store: CodeStore, *, init: Any 
     return EncodeInfo(gap, n_iter, status, " or ".join(sorted(criteria)))
 
 
+def encode_there(X: Any, coder: Coder, *, init: Any = None) -> tuple[Any, EncodeInfo]:
+    """Codes of the rows of X, which `device_rows` has let through: there are those of the lasso only."""
+    if not isinstance(coder, _Lasso):
+        raise TypeError(f"no codes by {type(coder).__name__} in the memory of the GPU")
+    n_features = coder.dictionary.shape[1]
+    if X.shape[1] != n_features:
+        raise ValueError(
+            "Dictionary and X have different numbers of features: "
+            f"dictionary.shape: {coder.dictionary.shape} X.shape: {tuple(X.shape)}"
+        )
+    coder.check_rows(len(X))
+    codes, info = coder.encode_there(X, init)
+    _require_finite_certificates(coder, info)
+    return codes, info
+
+
 def _encode_block(
     coder: Coder, X: FloatArray, rows: slice, out: FloatArray, init: FloatArray | None
 ) -> EncodeInfo:
@@ -535,11 +608,16 @@ def _encode_block(
         _require_finite_squares(X)
     with np.errstate(over="ignore", invalid="ignore"):  # the certificates tell
         found = coder.encode(X, rows, out, init)
-    if coder.needs_squares and not is_finite(found.gap):
-        raise ValueError(
-            f"X, dictionary: the {found.criterion} of a row overflows {X.dtype}; scale one of them down"
-        )
+    _require_finite_certificates(coder, found)
     return found
+
+
+def _require_finite_certificates(coder: Coder, found: EncodeInfo) -> None:
+    if coder.needs_squares and not is_finite(found.gap):
+        dtype = coder.dictionary.dtype
+        raise ValueError(
+            f"X, dictionary: the {found.criterion} of a row overflows {dtype}; scale one of them down"
+        )
 
 
 def _require_finite_squares(X: FloatArray) -> None:

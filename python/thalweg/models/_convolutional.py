@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from .. import _check, _device, ops
 from .._check import (
     FloatArray,
     float_array,
+    is_device_array,
     is_finite,
     non_negative,
     one_of,
@@ -21,7 +23,9 @@ from ..inference.csc import (
     BOUNDARIES,
     SOLVERS,
     ConvolutionalLassoSolver,
+    CscInfo,
     SparseMaps,
+    check_solver,
     warn_unconverged,
 )
 from ._images import Layout, as_images
@@ -35,6 +39,7 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
     boundary: str
     positive_code: bool
     solver: str
+    device: str
     n_jobs: int | None
 
     def _filters(self) -> FloatArray:
@@ -75,7 +80,8 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         Returns
         -------
         codes : ndarray of shape (n, n_filters, code height, code width), or list of such maps
-            As X came; in the dtype of X.
+            As X came; in the dtype of X. Where X is in the memory of the GPU, so are they, as arrays of its
+            library.
 
         Raises
         ------
@@ -137,15 +143,18 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
             raise ValueError(f"init: expected {len(images)} maps, one an image, got {len(init)}")
         alpha, tol, max_iter = self._transform_settings()
         solver = self._solver(self._filters_in(images[0].dtype), tol, max_iter)
-        results = [
-            solver.encode(image, alpha, mask=m, init=None if init is None else init[i])
-            for i, (image, m) in enumerate(zip(images, masks, strict=True))
-        ]
-        infos = [info for _, info in results]
+        starts = [None] * len(images) if init is None else list(init)
+        problems = list(zip(images, masks, starts, strict=True))
+        codes: Any
+        if not sparse_output and is_device_array(images[0]):
+            codes, infos = _codes_on_device(solver, alpha, problems, layout, X)
+        else:
+            results = [solver.encode(image, alpha, mask=m, init=start) for image, m, start in problems]
+            infos = [info for _, info in results]
+            codes = [maps for maps, _ in results]
+            if not sparse_output:
+                codes = layout.maps([maps.toarray() for maps in codes])
         warn_unconverged(infos, tol, stacklevel=3)
-        codes: Any = [maps for maps, _ in results]
-        if not sparse_output:
-            codes = layout.maps([maps.toarray() for maps in codes])
         return (codes, infos) if return_info else codes
 
     def inverse_transform(self, codes: Any) -> Any:
@@ -154,11 +163,12 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         Parameters
         ----------
         codes : ndarray of shape (n, n_filters, code height, code width), list of such maps, or of SparseMaps
-            As `transform` and `encode` give them.
+            As `transform` and `encode` give them, in the memory of the GPU too where device="cuda".
 
         Returns
         -------
         images : ndarray of shape (n, channels, height, width), or list of images (channels, height, width)
+            Of the library of the codes, where these are in the memory of the GPU.
 
         Raises
         ------
@@ -173,21 +183,44 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         if is_sparse:
             maps, layout = list(codes), Layout(ndim, False, True)
         else:
-            dense, layout = as_images(codes, channels=len(filters), ndim=ndim, name="codes")
+            dense, layout = as_images(
+                codes, channels=len(filters), ndim=ndim, name="codes", device=_check.device(self.device)
+            )
+            if is_device_array(dense[0]):
+                return self._images_on_device(dense, layout, codes)
             maps = [SparseMaps.from_dense(each) for each in dense]
         is_single = all(np.asarray(each.value).dtype == np.float32 for each in maps)
         solver = self._solver(self._filters_in(np.float32 if is_single else np.float64), 1.0, 1)
-        images = [solver.synthesize(each, self._image_size(solver, each)) for each in maps]
+        images = [solver.synthesize(each, self._image_size(solver, each.shape)) for each in maps]
         return Layout(ndim, layout.is_stacked, True).images(images)
 
+    def _images_on_device(self, codes: list[Any], layout: Layout, given: Any) -> Any:
+        """Images from dense codes in the memory of the GPU, as `given` came."""
+        solver = self._solver(self._filters_in(codes[0].dtype), 1.0, 1)
+        for each in codes:
+            self._image_size(solver, each.shape)  # refuses codes of no image
+
+        def images(maps: Any, like: Any) -> Any:
+            made: Any = ops.convolve(maps, solver.filters, boundary=self.boundary, device="cuda")
+            *axes, _, width = made.shape
+            return _device.give_back(made.reshape((*axes, width) if layout.ndim == 1 else made.shape), like)
+
+        if layout.is_stacked:
+            whole = _device.device_operand(given, "codes").reshape((len(codes), *codes[0].shape))
+            return images(whole, given)
+        made = [images(each.reshape((1, *each.shape)), each) for each in codes]
+        single = [each.reshape(tuple(each.shape[1:])) for each in made]
+        return [_device.give_back(each, like) for each, like in zip(single, given, strict=True)]
+
     @staticmethod
-    def _image_size(solver: ConvolutionalLassoSolver, maps: SparseMaps) -> tuple[int, int]:
+    def _image_size(solver: ConvolutionalLassoSolver, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Height and width of the image that maps of this shape belong to."""
         removed = solver.code_shape(0, 0)[1:]
-        height, width = (n - d for n, d in zip(maps.shape[1:], removed, strict=True))
+        height, width = (n - d for n, d in zip(shape[1:], removed, strict=True))
         kernel = solver.filters.shape[2:]
         if height < kernel[0] or width < kernel[1]:
             raise ValueError(
-                f"codes: maps of {maps.shape[1]} x {maps.shape[2]} belong to no image that filters of "
+                f"codes: maps of {shape[1]} x {shape[2]} belong to no image that filters of "
                 f"{kernel[0]} x {kernel[1]} fit into"
             )
         return height, width
@@ -195,7 +228,12 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
     def _images(self, X: Any, mask: Any, dtype: Any = None) -> tuple[list[FloatArray], Layout]:
         filters = self._filters()
         images, layout = as_images(
-            X, channels=filters.shape[1], ndim=filters.ndim - 2, dtype=dtype, is_finite=mask is None
+            X,
+            channels=filters.shape[1],
+            ndim=filters.ndim - 2,
+            dtype=dtype,
+            is_finite=mask is None,
+            device=_check.device(self.device),
         )
         require_room(images, filters_as_images(filters).shape[2:], "X")
         return images, layout
@@ -212,11 +250,13 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
             max_iter=max_iter,
             tol=tol,
             n_jobs=self.n_jobs,
+            device=self.device,
         )
 
     def _check_coding_parameters(self) -> None:
         one_of(self.boundary, "boundary", BOUNDARIES)
         one_of(self.solver, "solver", SOLVERS)
+        check_solver(self.solver, _check.device(self.device))
         one_of(self.positive_code, "positive_code", (False, True))
         thread_number(self.n_jobs)
         _, tol, max_iter = self._transform_settings()
@@ -229,6 +269,29 @@ class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _codes_on_device(
+    solver: ConvolutionalLassoSolver, alpha: Any, problems: list[tuple[Any, ...]], layout: Layout, X: Any
+) -> tuple[Any, list[CscInfo]]:
+    """Dense codes, as X came, of images in the memory of the GPU; a problem is (image, mask, start)."""
+    shapes = [solver.code_shape(*image.shape[1:]) for image, _, _ in problems]
+    made: list[Any]
+    if layout.is_stacked:
+        whole = _device.empty((len(problems), *shapes[0]), solver.dtype, like=problems[0][0])
+        made = [whole[i : i + 1].reshape(shapes[0]) for i in range(len(problems))]
+    else:
+        made = [_device.empty(shape, solver.dtype, like=problems[0][0]) for shape in shapes]
+    infos = [
+        solver.encode_into(codes, image, alpha, mask=m, init=start)
+        for codes, (image, m, start) in zip(made, problems, strict=True)
+    ]
+    if layout.is_stacked:
+        shape = whole.shape if layout.ndim == 2 else (*whole.shape[:2], whole.shape[3])
+        return _device.give_back(whole.reshape(shape), X), infos
+    if layout.ndim == 1:
+        made = [codes.reshape((codes.shape[0], codes.shape[2])) for codes in made]
+    return [_device.give_back(codes, like) for codes, like in zip(made, X, strict=True)], infos
 
 
 def filters_as_images(filters: FloatArray) -> FloatArray:
@@ -263,7 +326,7 @@ def masks_of(mask: Any, images: list[FloatArray], layout: Layout) -> list[FloatA
         return [None] * len(images)
     axes, n = np.ndim(mask) if not isinstance(mask, list | tuple) else None, len(images)
     # With as many axes as a batch of gray masks, or as one mask of all channels: the lengths tell.
-    is_batch = axes == layout.ndim + 1 and len(mask) == n and len(mask) != len(images[0])
+    is_batch = axes == layout.ndim + 1 and len(mask) == n and len(mask) != images[0].shape[0]
     is_one = axes is not None and axes != layout.ndim + 2 and not is_batch
     if not is_one and len(mask) != n:
         raise ValueError(f"mask: expected one for each of {n} images, got {len(mask)}")
@@ -273,7 +336,8 @@ def masks_of(mask: Any, images: list[FloatArray], layout: Layout) -> list[FloatA
         each = _mask(mask[i], f"mask[{i}]", image, layout) if shared is None else shared
         if each.shape not in (image.shape, image.shape[1:]):
             raise ValueError(f"mask: expected the shape of X[{i}], {image.shape}, got {each.shape}")
-        if not is_finite(np.where(each > 0, image, 0)):
+        # What is in the memory of the GPU is looked at by the solver.
+        if isinstance(image, np.ndarray) and not is_finite(np.where(each > 0, image, 0)):
             raise ValueError(f"X[{i}]: every pixel that the mask does not hide must be finite")
         made.append(each)
     return made

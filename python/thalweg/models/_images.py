@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
-from .._check import FloatArray
+from .. import _check, _device
+from .._check import FloatArray, is_device_array
 
 _SIZES = {1: "length", 2: "height, width"}
 
@@ -45,6 +45,7 @@ def as_images(
     dtype: Any = None,
     name: str = "X",
     is_finite: bool = True,
+    device: str = "cpu",
 ) -> tuple[list[FloatArray], Layout]:
     """X as a list of C-contiguous images (channels, height, width), and how to give results back.
 
@@ -64,10 +65,12 @@ def as_images(
         What messages call X.
     is_finite : bool, default=True
         Whether pixels that are not finite are refused.
+    device : {"cpu", "cuda"}, default="cpu"
+        With "cuda" arrays in the memory of the GPU are let through, and stay there.
 
     Returns
     -------
-    images : list of ndarray of shape (channels, height, width)
+    images : list of array of shape (channels, height, width)
         Not copied where an image is C-contiguous and of that dtype.
     layout : Layout
 
@@ -79,12 +82,17 @@ def as_images(
     """
     is_stacked = not isinstance(X, list | tuple)
     if is_stacked:
-        X = _check.array_of(X, name)
+        X = _array(X, name, device, dtype)
         _check_axes(X.shape[1:], X.shape, f"(n, channels, {_SIZES[ndim]}) or (n, {_SIZES[ndim]})", ndim, name)
     if len(X) == 0:
         raise ValueError(f"{name}: expected at least one image, got none")
     names = [name if is_stacked else f"{name}[{i}]" for i in range(len(X))]
-    given = list(X) if is_stacked else [_check.array_of(x, at) for x, at in zip(X, names)]
+    if isinstance(X, np.ndarray):
+        given = list(X)
+    elif is_stacked:
+        given = [X[i : i + 1].reshape(tuple(X.shape[1:])) for i in range(len(X))]
+    else:
+        given = [_array(x, at, device, dtype) for x, at in zip(X, names)]
     if dtype is None:
         dtype = np.float32 if all(x.dtype == np.float32 for x in given) else np.float64
     has_channels = given[0].ndim == ndim + 1
@@ -94,15 +102,26 @@ def as_images(
         if (x.ndim == ndim + 1) is not has_channels:
             raise ValueError(f"{at}: expected {given[0].ndim} dimensions, as {name}[0] has, got {x.shape}")
         image = _float_image(x, at, dtype, is_finite)
-        image = image if has_channels else image[None]
-        expected = len(images[0]) if images and channels is None else channels
-        if expected is not None and len(image) != expected:
+        image = image if has_channels else image.reshape((1, *image.shape))
+        expected = images[0].shape[0] if images and channels is None else channels
+        if expected is not None and image.shape[0] != expected:
             raise ValueError(f"{at}: expected {expected} channel(s), got shape {x.shape}")
-        images.append(image if ndim == 2 else image[:, None])
+        images.append(image if ndim == 2 else image.reshape((image.shape[0], 1, image.shape[1])))
     return images, Layout(ndim, is_stacked, has_channels)
 
 
+def _array(x: Any, name: str, device: str, dtype: Any) -> Any:
+    if device == "cuda" and is_device_array(x):
+        return _device.device_operand(x, name, dtype=dtype)
+    return _check.array_of(x, name)
+
+
 def _float_image(x: Any, name: str, dtype: Any, is_finite: bool) -> FloatArray:
+    if not isinstance(x, np.ndarray):
+        image: FloatArray = _device.device_operand(x, name, dtype=dtype)
+        if is_finite:
+            _device.refuse_not_finite(image, name)
+        return image
     if is_finite:
         return _check.float_array(x, name, dtype=dtype)
     return np.ascontiguousarray(_check.real_operand(x, name, dtype=dtype))

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .. import optim
+from .. import _device, optim
 from .._check import FloatArray, float_array, one_of, real_number, whole_number
 from ..energies import SparseCodingEnergy
 from ..inference.lasso import LassoSolver
-from ..inference.sparse_encode import float_dtype
+from ..inference.sparse_encode import device_rows, float_dtype
 from ._sparse_coding import SparseCodingTransformer
 
 FIT_ALGORITHMS = ("lars", "cd")
@@ -76,7 +76,14 @@ class DictionaryLearner(SparseCodingTransformer):
             max_iter=self.transform_max_iter,
             tol=self.coding_tol,
             n_jobs=self.n_jobs,
+            device=self.device,
         )
+
+    def _rows(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
+        # The atoms' step is the CPU's.
+        if self._is_there(X):
+            X = _device.to_host(device_rows(X, "X"))
+        return super()._rows(X, reset=reset)
 
     def _first_dictionary(self, X: NDArray[Any]) -> FloatArray:
         """`dict_init`, or the principal directions of X times their singular values; zeros fill up."""

@@ -30,6 +30,7 @@ INITIAL_VISIBLE = ("zeros", "base_rates")
 _CENTER_RATE = 0.01  # of the batch's means in the moving averages that are the centres
 _ACTIVITY_RATE = 0.1  # likewise in the hidden units' activity
 _VERBOSE_ROWS = 1000
+_PLACED = ("cd", "pcd", "fpcd")  # losses that ask nothing of a batch but what kernels do
 _BLOCK_ROWS = 1024
 
 
@@ -413,7 +414,8 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         draws = Draws(self._seed, 0, self._n_seen, self.n_steps_)
         with np.errstate(over="ignore", invalid="ignore"):  # the step ends with a check
             machine = self._machine_of(workshop.parameters)
-            gradient, state = workshop.loss.gradient(machine, X, self._loss_state, draws, rate)
+            rows: Any = machine.place(X) if self.loss in _PLACED else X
+            gradient, state = workshop.loss.gradient(machine, rows, self._loss_state, draws, rate)
             self._bound(gradient)
             parameters, velocity, is_finite = self._move(gradient, share)
         if not is_finite or not all(np.isfinite(a).all() for a in state.values() if a.dtype.kind == "f"):

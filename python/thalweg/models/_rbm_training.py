@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import _rng
-from .._base import BipartiteGradient, BipartiteLoss, Draws, Phase
+from .._base import BipartiteGradient, BipartiteLoss, Bits, Draws, Phase
 from .._check import FloatArray
 from .._native import cpu as _cpu
 from ..energies import GaussianRBMEnergy
-from ..inference.gibbs import RbmMachine, padded_rows
+from ..inference.gibbs import RbmMachine, on_host, padded_rows
 
 
 @dataclass
@@ -167,11 +167,29 @@ class TrainingMachine(RbmMachine):
         self.visible_mean_of_data: FloatArray | None = None
         self.hidden_mean_of_data: FloatArray | None = None
 
+    def sweep(
+        self, hidden: Bits, n_sweeps: int, draws: Draws, **tempering: FloatArray | None
+    ) -> tuple[FloatArray | Bits, FloatArray]:
+        """As any machine's; but on a device what `statistics` takes next stays there, wherever chains are.
+
+        Tempered chains trade places on the host.
+        """
+        placed = self.place(hidden)
+        if placed is hidden or tempering.get("t") is not None:
+            return super().sweep(hidden, n_sweeps, draws, **tempering)
+        assert isinstance(placed, Bits)
+        drawn = super().sweep(placed, n_sweeps, draws, **tempering)
+        hidden.words[...] = on_host(placed).words
+        return drawn
+
     def statistics(self, phases: list[Phase], extra: list[Phase] | None = None) -> BipartiteGradient:
         """The gradient, modified."""
         if not phases:
             return super().statistics(phases)
-        m, data = self._modifier, phases[0]
+        m = self._modifier
+        if m.visible_center is not None or m.sparsity_cost or self._samples is not None:
+            phases = [Phase(on_host(p.visible), on_host(p.hidden), p.weight) for p in phases]
+        data = phases[0]
         if m.visible_center is not None or m.sparsity_cost:
             assert isinstance(data.visible, np.ndarray)
             self.hidden_mean_of_data = data.hidden.mean(axis=0, dtype=np.float64).astype(self.dtype)

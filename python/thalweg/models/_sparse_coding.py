@@ -10,17 +10,33 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from .._check import FloatArray, float_array, one_of, real_number, refuse_masked, thread_number, whole_number
+from .. import _device
+from .._check import (
+    FloatArray,
+    float_array,
+    is_device_array,
+    one_of,
+    real_number,
+    refuse_device_array,
+    refuse_masked,
+    thread_number,
+    whole_number,
+)
+from .._check import device as device_name
 from ..energies.sparse_coding import PENALTIES
-from ..inference.lasso import SOLVERS, EncodeInfo, warn_unconverged
+from ..inference.lasso import EncodeInfo, check_solver, warn_unconverged
 from ..inference.sparse_encode import (
     ALGORITHMS,
     LASSO_ALGORITHMS,
+    Coder,
     CodeStore,
     CsrStore,
     DenseStore,
     SplitStore,
+    check_algorithm,
+    device_rows,
     encode_blocks,
+    encode_there,
     float_dtype,
     make_coder,
 )
@@ -39,26 +55,33 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     positive_code: bool
     solver: str
     penalty: str
+    device: str
 
-    def transform(self, X: Any, y: Any = None) -> FloatArray:
+    def transform(self, X: Any, y: Any = None) -> Any:
         """Codes of the rows of X, by `transform_algorithm`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             float32 is coded in float32, every other real kind in float64. Read in blocks: a memory map is
-            never loaded whole.
+            never loaded whole. With device="cuda" an array in the memory of the GPU is coded there.
         y : ignored
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_components)
-            With `split_sign` (n_samples, 2 * n_components): the positive parts, then the negative parts.
+            With `split_sign` (n_samples, 2 * n_components): the positive parts, then the negative parts. An
+            array of X's library where X is in the memory of the GPU.
 
         Raises
         ------
         TypeError, ValueError
-            Where X or a parameter is of the wrong kind, shape or range, or X is not finite.
+            Where X or a parameter is of the wrong kind, shape or range, or X is not finite; where the device
+            has no such algorithm or solver.
+        RuntimeError
+            device="cuda", and no GPU can be used: the message says what is missing.
+        MemoryError
+            The GPU's memory does not suffice.
 
         Warns
         -----
@@ -66,11 +89,14 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             Where rows stop at `transform_max_iter`, with the worst gap reached.
         """
         dictionary = self._dictionary()
+        if self._is_there(X):
+            codes, info = self._encode_there(X, dictionary, splits=self.split_sign)
+            warn_unconverged(info, self.transform_tol)
+            return codes
         X = self._rows(X)
         store = (SplitStore if self.split_sign else DenseStore)((len(X), len(dictionary)), float_dtype(X))
         warn_unconverged(self._encode_into(store, X, dictionary, certify=False), self.transform_tol)
-        codes: FloatArray = store.result()
-        return codes
+        return store.result()
 
     def encode(self, X: Any, *, sparse_output: bool = False, return_info: bool = False) -> Any:
         """Codes of the rows of X, by `transform_algorithm`, with how well each row was solved.
@@ -104,13 +130,19 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             As `transform`.
         """
         dictionary = self._dictionary()
+        if self._is_there(X):
+            if sparse_output:
+                raise ValueError("sparse_output: expected False for X in the memory of the GPU")
+            codes, info = self._encode_there(X, dictionary)
+            warn_unconverged(info, self.transform_tol)
+            return (codes, info) if return_info else codes
         X = self._rows(X)
         store = (CsrStore if sparse_output else DenseStore)((len(X), len(dictionary)), float_dtype(X))
         info = self._encode_into(store, X, dictionary, certify=return_info)
         warn_unconverged(info, self.transform_tol)
         return (store.result(), info) if return_info else store.result()
 
-    def inverse_transform(self, X: Any) -> FloatArray:
+    def inverse_transform(self, X: Any) -> Any:
         """Rows from their codes: X @ dictionary.
 
         Parameters
@@ -121,6 +153,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            An array of X's library where X is in the memory of the GPU.
 
         Raises
         ------
@@ -128,17 +161,30 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             Where the number of columns is wrong, or a code is not finite.
         """
         dictionary = self._dictionary()
+        if self._is_there(X):
+            return self._reconstruct_there(X, dictionary)
         codes = _sparse_codes(X) if issparse(X) else float_array(X, "X", ndim=2)
+        self._check_code_width(codes, dictionary)
+        if self.split_sign:
+            codes = codes[:, : len(dictionary)] - codes[:, len(dictionary) :]
+        rows: FloatArray = np.asarray(codes @ dictionary.astype(float_dtype(codes), copy=False))
+        return rows
+
+    def _reconstruct_there(self, X: Any, dictionary: FloatArray) -> Any:
+        codes = _device.as_device_array(X, "X", ndim=2)
+        self._check_code_width(codes, dictionary)
+        rows = _device.empty((codes.shape[0], dictionary.shape[1]), codes.dtype, like=codes)
+        atoms = np.ascontiguousarray(dictionary, codes.dtype)
+        _device.kernels("cuda").reconstruct(codes, atoms, rows)
+        return _device.give_back(rows, X)
+
+    def _check_code_width(self, codes: Any, dictionary: FloatArray) -> None:
         width = len(dictionary) * (2 if self.split_sign else 1)
         if codes.shape[1] != width:
             raise ValueError(
                 "The number of components in the code is different from the number of components in the "
                 f"dictionary. Expected {width}, got {codes.shape[1]}."
             )
-        if self.split_sign:
-            codes = codes[:, : len(dictionary)] - codes[:, len(dictionary) :]
-        rows: FloatArray = np.asarray(codes @ dictionary.astype(float_dtype(codes), copy=False))
-        return rows
 
     def _dictionary(self) -> FloatArray:
         """The atoms, or NotFittedError."""
@@ -149,18 +195,53 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _rows(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         """X as a matrix of any real kind, checked against what was fitted; its values are not read yet."""
+        refuse_device_array(X, "X")
         refuse_masked(X, "X")
         rows: NDArray[Any] = validate_data(self, X, reset=reset, ensure_all_finite=False)
         return rows
 
+    def _is_there(self, X: Any) -> bool:
+        """Whether X is in the memory of the GPU, and may be."""
+        return device_name(self.device) == "cuda" and is_device_array(X)
+
+    def _rows_there(self, X: Any, *, reset: bool = False) -> Any:
+        """X in the memory of the GPU, checked there as `_rows` and scikit-learn do it on the host."""
+        rows = device_rows(X, "X")
+        n_features = rows.shape[1]
+        if reset:
+            self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = n_features
+        elif n_features != getattr(self, "n_features_in_", n_features):
+            raise ValueError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return rows
+
+    def _encode_there(
+        self, X: Any, dictionary: FloatArray, *, splits: bool = False
+    ) -> tuple[Any, EncodeInfo]:
+        rows = self._rows_there(X)
+        coder = self._coder(dictionary, float_dtype(rows), certify=True)
+        codes, info = encode_there(rows, coder)
+        if splits:
+            parts = _device.empty((codes.shape[0], 2 * codes.shape[1]), codes.dtype, like=codes)
+            _device.kernels("cuda").split_signs(codes, parts)
+            codes = parts
+        return _device.give_back(codes, X), info
+
     def _encode_into(
         self, store: CodeStore, X: NDArray[Any], dictionary: FloatArray, *, certify: bool
     ) -> EncodeInfo:
+        return encode_blocks(X, self._coder(dictionary, float_dtype(X), certify=certify), store)
+
+    def _coder(self, dictionary: FloatArray, dtype: np.dtype[Any], *, certify: bool) -> Coder:
         self._check_transform_parameters()
+        check_algorithm(self.transform_algorithm, "transform_algorithm", self.device)
         # A learner may have learnt with another penalty than its transform, say pursuit, has.
         is_lasso = self.transform_algorithm in LASSO_ALGORITHMS
-        coder = make_coder(
-            float_array(dictionary, "dictionary", dtype=float_dtype(X)),
+        return make_coder(
+            float_array(dictionary, "dictionary", dtype=dtype),
             algorithm=self.transform_algorithm,
             n_nonzero_coefs=self.transform_n_nonzero_coefs,
             alpha=self._alpha_of_transform(),
@@ -172,10 +253,11 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             tol=self.transform_tol,
             n_jobs=self.n_jobs,
             certify=certify,
+            device=self.device,
         )
-        return encode_blocks(X, coder, store)
 
     def _check_transform_parameters(self) -> None:
+        device_name(self.device)
         one_of(self.transform_algorithm, "transform_algorithm", ALGORITHMS)
         if self.transform_n_nonzero_coefs is not None:
             whole_number(self.transform_n_nonzero_coefs, "transform_n_nonzero_coefs", minimum=1)
@@ -185,7 +267,7 @@ class SparseCodingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         real_number(self.transform_tol, "transform_tol", minimum=0.0)
         one_of(self.split_sign, "split_sign", (False, True))
         one_of(self.positive_code, "positive_code", (False, True))
-        one_of(self.solver, "solver", SOLVERS)
+        check_solver(self.solver, self.device)
         one_of(self.penalty, "penalty", PENALTIES)
         thread_number(self.n_jobs)
 

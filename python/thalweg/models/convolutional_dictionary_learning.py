@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .. import _rng, optim
+from .. import _device, _rng, optim
 from .._blas import one_blas_thread
-from .._check import FloatArray, one_of, real_number, seed_number, whole_number
+from .._check import FloatArray, is_device_array, one_of, real_number, seed_number, whole_number
 from ..inference.csc import CscInfo, SparseMaps, warn_unconverged
 from ._convolutional import (
     ConvolutionalTransformer,
@@ -108,7 +108,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     transform_max_iter : int, default=500
         Most iterations of an image, while learning too.
     solver : {"auto", "active_set", "fista"}, default="auto"
-        The method for the codes.
+        The method for the codes; on the GPU "fista" is the only one.
     rho : float, default=1.0
         Online, the sums before step t are multiplied by (1 - 1/t)^rho.
     shuffle : bool, default=True
@@ -116,6 +116,9 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     callback : callable, default=None
         Called after every step with a dict: `self`, `n_steps`, `objective` (of the images of the step, which
         have `n_pixels`) and `gap`. The estimator holds that step already, so the callback may save it.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where codes, gradients and sums are computed. With "cuda" images may be arrays in the memory of the
+        GPU, and codes of `transform` are then arrays of the same library; what is learnt is NumPy's.
     verbose : bool or int, default=False
         Print one line a step.
     random_state : int, RandomState or Generator, default=None
@@ -199,6 +202,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         rho: float = 1.0,
         shuffle: bool = True,
         callback: Callable[[dict[str, Any]], Any] | None = None,
+        device: str = "cpu",
         verbose: int | bool = False,
         random_state: Any = None,
         n_jobs: int | None = None,
@@ -223,6 +227,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self.rho = rho
         self.shuffle = shuffle
         self.callback = callback
+        self.device = device
         self.verbose = verbose
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -469,7 +474,8 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         solver = self._coding_solver()
         residuals = []
         for image, maps, m in zip(coded.images, coded.maps, coded.masks, strict=True):
-            residual = image - solver.synthesize(maps, (image.shape[1], image.shape[2]))
+            pixels = _device.to_host(image) if is_device_array(image) else image
+            residual = pixels - solver.synthesize(maps, (image.shape[1], image.shape[2]))
             residuals.append(
                 residual if m is None else np.where(np.broadcast_to(m, image.shape) > 0, residual, 0)
             )
@@ -508,7 +514,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
                     "self": self,
                     "n_steps": self.n_steps_,
                     "objective": coded.objective,
-                    "n_pixels": sum(image[0].size for image in coded.images),
+                    "n_pixels": sum(image.shape[1] * image.shape[2] for image in coded.images),
                     "gap": coded.gap,
                 }
             )
@@ -582,9 +588,15 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
         self, X: Any, rows: NDArray[np.int64] | None, mask: Any, dtype: Any
     ) -> tuple[list[FloatArray], list[FloatArray | None], Layout]:
         """Those images of X, or all, and their masks."""
-        if rows is not None or not isinstance(X, np.ndarray | list | tuple):
+        if self.device == "cuda" and is_device_array(X):
+            X = _device.device_operand(X, "X", dtype=dtype)
+            if rows is not None:
+                X = [X[int(i) : int(i) + 1].reshape(tuple(X.shape[1:])) for i in rows]
+        elif rows is not None or not isinstance(X, np.ndarray | list | tuple):
             X = [X[int(i)] for i in (range(_number_of(X)) if rows is None else rows)]
-        images, layout = as_images(X, ndim=len(self._size()), dtype=dtype, is_finite=mask is None)
+        images, layout = as_images(
+            X, ndim=len(self._size()), dtype=dtype, is_finite=mask is None, device=self.device
+        )
         if dtype is not None:  # learning has begun
             if layout.ndim != self.components_.ndim - 2:
                 raise ValueError(f"X: expected images as the filters have them, {self.components_.shape}")
@@ -594,7 +606,7 @@ class ConvolutionalDictionaryLearning(ConvolutionalTransformer):
     def _start(self, images: list[FloatArray], ndim: int) -> None:
         seed = seed_number(self.random_state)
         size = self._size()
-        shape = (self.n_components, len(images[0]), *((1, *size) if ndim == 1 else size))
+        shape = (self.n_components, images[0].shape[0], *((1, *size) if ndim == 1 else size))
         require_room(images, shape[2:], "X")
         if self.dict_init is None:
             filters = first_filters(shape, seed)

@@ -33,11 +33,14 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
     positive_code : bool, default=False
         Codes >= 0.
     solver : {"auto", "active_set", "fista"}, default="auto"
-        The method; "auto" is "active_set".
+        The method; "auto" is "active_set", and "fista" on the GPU, which has kernels for that alone.
     max_iter : int, default=500
         Most iterations of an image.
     tol : float, default=1e-3
         An image is done when its duality gap is at most tol * 1/2 ||M y||^2.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to compute. With "cuda" images may be arrays in the memory of the GPU (PyTorch's, CuPy's, or any
+        that speak DLPack): dense codes are then arrays of the same library, and nothing travels but masks.
     n_jobs : int, default=None
         Threads; None stands for OpenMP's number. The codes are the same bits for any number.
 
@@ -78,6 +81,7 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
         solver: str = "auto",
         max_iter: int = 500,
         tol: float = 1e-3,
+        device: str = "cpu",
         n_jobs: int | None = None,
     ) -> None:
         self.dictionary = dictionary
@@ -87,6 +91,7 @@ class ConvolutionalSparseCoder(ConvolutionalTransformer):
         self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
+        self.device = device
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None, *, mask: Any = None) -> ConvolutionalSparseCoder:

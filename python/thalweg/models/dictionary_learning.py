@@ -71,6 +71,10 @@ class DictionaryLearning(DictionaryLearner):
         Relative duality gap that ends a row in `transform` and `encode`, for the lasso.
     coding_tol : float, default=1e-6
         The same while learning.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where rows are coded. The GPU has the lasso algorithms, by "fista" (which "auto" stands for there)
+        and "ista".
+        Learning codes rows there, and moves the atoms on the CPU: X is kept on the host.
 
     Attributes
     ----------
@@ -137,6 +141,7 @@ class DictionaryLearning(DictionaryLearner):
         penalty: str = "l1",
         transform_tol: float = 1e-4,
         coding_tol: float = 1e-6,
+        device: str = "cpu",
     ) -> None:
         self.n_components = n_components
         self.alpha = alpha
@@ -160,6 +165,7 @@ class DictionaryLearning(DictionaryLearner):
         self.penalty = penalty
         self.transform_tol = transform_tol
         self.coding_tol = coding_tol
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> DictionaryLearning:
         """Learns a dictionary from the rows of X, from the start.

@@ -115,6 +115,10 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         The same while learning.
     rho : float, default=5.0
         How fast old batches are forgotten, >= 0; 0 weighs all batches alike.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where rows are coded. The GPU has the lasso algorithms, by "fista" (which "auto" stands for there)
+        and "ista".
+        Learning codes rows there, and moves the atoms on the CPU: X is kept on the host.
 
     Attributes
     ----------
@@ -183,6 +187,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         transform_tol: float = 1e-4,
         coding_tol: float = 1e-3,
         rho: float = 5.0,
+        device: str = "cpu",
     ) -> None:
         self.n_components = n_components
         self.alpha = alpha
@@ -209,6 +214,7 @@ class MiniBatchDictionaryLearning(DictionaryLearner):
         self.transform_tol = transform_tol
         self.coding_tol = coding_tol
         self.rho = rho
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> MiniBatchDictionaryLearning:
         """Learns a dictionary from the rows of X, from the start, in passes over random batches.

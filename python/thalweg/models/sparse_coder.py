@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._check import FloatArray, float_array
+from ..inference.sparse_encode import check_algorithm
 from ._sparse_coding import SparseCodingTransformer
 
 
@@ -44,6 +45,9 @@ class SparseCoder(SparseCodingTransformer):
         :math:`p(z) = |z|^q` for the lasso algorithms; for q < 1 a local minimum.
     transform_tol : float, default=1e-4
         A row is done when its duality gap is at most transform_tol * 1/2 ||x||^2.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to compute. The GPU has the lasso algorithms, by "fista" (which "auto" stands for there)
+        and "ista".
 
     Attributes
     ----------
@@ -86,6 +90,7 @@ class SparseCoder(SparseCodingTransformer):
         solver: str = "auto",
         penalty: str = "l1",
         transform_tol: float = 1e-4,
+        device: str = "cpu",
     ) -> None:
         self.dictionary = dictionary
         self.transform_algorithm = transform_algorithm
@@ -98,6 +103,7 @@ class SparseCoder(SparseCodingTransformer):
         self.solver = solver
         self.penalty = penalty
         self.transform_tol = transform_tol
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> SparseCoder:
         """Only checks the parameters and the width of X: there is nothing to learn.
@@ -117,15 +123,19 @@ class SparseCoder(SparseCodingTransformer):
             Where X, the dictionary or a parameter is of the wrong kind, shape or range.
         """
         self._check_transform_parameters()
+        check_algorithm(self.transform_algorithm, "transform_algorithm", self.device)
         dictionary = self._dictionary()
         n_features = dictionary.shape[1]
-        X = self._rows(X, reset=True)
-        for start in range(0, len(X), 4096):
-            float_array(X[start : start + 4096], "X")
+        if self._is_there(X):
+            X = self._rows_there(X, reset=True)
+        else:
+            X = self._rows(X, reset=True)
+            for start in range(0, len(X), 4096):
+                float_array(X[start : start + 4096], "X")
         if X.shape[1] != n_features:
             raise ValueError(
                 "Dictionary and X have different numbers of features: "
-                f"dictionary.shape: {dictionary.shape} X.shape: {X.shape}"
+                f"dictionary.shape: {dictionary.shape} X.shape: {tuple(X.shape)}"
             )
         self.n_components_ = len(dictionary)
         return self

@@ -16,6 +16,10 @@ The names are those which the synthesis, `convolve`, has in `scipy.signal.convol
 without Fourier transforms, so that small values keep their relative accuracy. Arrays of any memory layout are
 taken; the first argument decides the dtype, float32 for float32 and otherwise float64. The bits do not depend
 on the number of threads.
+
+With device="cuda" they are computed on the GPU. Arrays of NumPy travel there and back; arrays in the memory
+of the GPU (PyTorch's, CuPy's, or another library's that speaks DLPack) are read where they are, and the
+result is an array of the library of the first argument. Zeros among the codes save nothing there.
 """
 
 from __future__ import annotations
@@ -26,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thalweg import _check
-from thalweg._check import FloatArray
+from thalweg import _check, _device
+from thalweg._check import FloatArray, is_device_array
 from thalweg._native import cpu as _cpu
 
 __all__ = ["convolve", "correlate", "filter_gradient"]
@@ -46,9 +50,15 @@ def _text(sizes: Sizes) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _batch(value: Any, name: str, what: str, ndim: int | None = None, dtype: Any = None) -> FloatArray:
-    """`value` as an array of images or of signals: `ndim` axes, or either."""
-    array = _check.float_array(value, name, dtype=dtype)
+def _batch(
+    value: Any, name: str, what: str, device: str, ndim: int | None = None, dtype: Any = None
+) -> FloatArray:
+    """`value` as an array of images or of signals: `ndim` axes, or either; one of the GPU stays there."""
+    array: FloatArray
+    if device == "cuda" and is_device_array(value):
+        array = _device.as_device_array(value, name, dtype=dtype)
+    else:
+        array = _check.float_array(value, name, dtype=dtype)
     if ndim is None and array.ndim not in (3, 4):
         raise ValueError(
             f"{name}: expected (n, {what}, height, width) or (n, {what}, length), got {array.shape}"
@@ -60,10 +70,10 @@ def _batch(value: Any, name: str, what: str, ndim: int | None = None, dtype: Any
     return array
 
 
-def _filters(value: Any, like: FloatArray, like_name: str, axis: int, what: str) -> FloatArray:
+def _filters(value: Any, like: FloatArray, like_name: str, axis: int, what: str, device: str) -> FloatArray:
     """`value` as filters for `like`, whose second axis is theirs number `axis`."""
-    filters = _batch(value, "filters", "channels", like.ndim, like.dtype)
-    if len(filters) == 0:
+    filters = _batch(value, "filters", "channels", device, like.ndim, like.dtype)
+    if filters.shape[0] == 0:
         raise ValueError(f"filters: expected at least one filter, got shape {filters.shape}")
     if filters.shape[axis] != like.shape[1]:
         raise ValueError(
@@ -108,11 +118,24 @@ def _filter_sizes(value: Any, ndim: int) -> Sizes:
 
 def _image(array: FloatArray) -> FloatArray:
     """Signals as images of height 1."""
-    return array if array.ndim == 4 else array[:, :, None]
+    return array if array.ndim == 4 else array.reshape((*array.shape[:2], 1, array.shape[2]))
+
+
+def _given_back(result: FloatArray, like: Any) -> FloatArray:
+    """`result` as an array of the library of the argument `like`."""
+    if isinstance(result, np.ndarray):
+        return result
+    given: FloatArray = _device.give_back(result, like)
+    return given
 
 
 def correlate(
-    X: ArrayLike, filters: ArrayLike, *, boundary: str = "valid", n_jobs: int | None = None
+    X: ArrayLike,
+    filters: ArrayLike,
+    *,
+    boundary: str = "valid",
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> FloatArray:
     """Correlate images or signals with filters: the adjoint of `convolve`.
 
@@ -134,7 +157,9 @@ def correlate(
     boundary : {"valid", "same", "full", "circular"}, default "valid"
         Named after the synthesis from codes, as in `scipy.signal.convolve`.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute.
 
     Returns
     -------
@@ -144,10 +169,15 @@ def correlate(
     Raises
     ------
     TypeError
-        An argument is a sparse matrix, or no array of numbers.
+        An argument is a sparse matrix, or no array of numbers, or is in the memory of the GPU with
+        device="cpu".
     ValueError
         An argument is complex, not numeric or not finite; the shapes do not fit each other; `boundary` is
-        unknown, or is "full" and a filter is larger than the image.
+        unknown, or is "full" and a filter is larger than the image; `device` is neither.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     Examples
     --------
@@ -160,17 +190,23 @@ def correlate(
     array([[[21., 42.]]])
     """
     kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
-    images = _batch(X, "X", "channels")
-    bank = _filters(filters, images, "X", 1, "channel(s)")
+    kernels = _device.kernels(_check.device(device))
+    images = _batch(X, "X", "channels", device)
+    bank = _filters(filters, images, "X", 1, "channel(s)", device)
     sizes = _code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
-    codes = np.empty((len(images), len(bank), *sizes), images.dtype)
+    codes = _device.empty((images.shape[0], bank.shape[0], *sizes), images.dtype, like=images)
     threads = _check.thread_number(n_jobs)
-    _cpu.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
-    return codes
+    kernels.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
+    return _given_back(codes, X)
 
 
 def convolve(
-    Z: ArrayLike, filters: ArrayLike, *, boundary: str = "valid", n_jobs: int | None = None
+    Z: ArrayLike,
+    filters: ArrayLike,
+    *,
+    boundary: str = "valid",
+    n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> FloatArray:
     """Convolve codes with filters and sum over the filters: images or signals from their codes.
 
@@ -188,7 +224,9 @@ def convolve(
     boundary : {"valid", "same", "full", "circular"}, default "valid"
         As `scipy.signal.convolve` names it.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute.
 
     Returns
     -------
@@ -198,10 +236,15 @@ def convolve(
     Raises
     ------
     TypeError
-        An argument is a sparse matrix, or no array of numbers.
+        An argument is a sparse matrix, or no array of numbers, or is in the memory of the GPU with
+        device="cpu".
     ValueError
         An argument is complex, not numeric or not finite; the shapes do not fit each other; `boundary` is
-        unknown, or is "valid" and the codes are smaller than a filter.
+        unknown, or is "valid" and the codes are smaller than a filter; `device` is neither.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     Examples
     --------
@@ -214,13 +257,14 @@ def convolve(
     array([[[4., 0., 6.]]])
     """
     kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
-    codes = _batch(Z, "Z", "n_filters")
-    bank = _filters(filters, codes, "Z", 0, "filter(s)")
+    kernels = _device.kernels(_check.device(device))
+    codes = _batch(Z, "Z", "n_filters", device)
+    bank = _filters(filters, codes, "Z", 0, "filter(s)", device)
     sizes = _image_sizes(codes.shape[2:], bank.shape[2:], kind)
-    images = np.empty((len(codes), bank.shape[1], *sizes), codes.dtype)
+    images = _device.empty((codes.shape[0], bank.shape[1], *sizes), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
-    _cpu.convolve(_image(codes), _image(bank), _image(images), NATIVE_BOUNDARIES[kind], threads)
-    return images
+    kernels.convolve(_image(codes), _image(bank), _image(images), NATIVE_BOUNDARIES[kind], threads)
+    return _given_back(images, Z)
 
 
 def filter_gradient(
@@ -230,6 +274,7 @@ def filter_gradient(
     *,
     boundary: str = "valid",
     n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> FloatArray:
     """Gradient of <X, convolve(Z, filters)> in the filters, summed over the batch.
 
@@ -248,7 +293,9 @@ def filter_gradient(
     boundary : {"valid", "same", "full", "circular"}, default "valid"
         As in `convolve`.
     n_jobs : int, optional
-        Threads, in scikit-learn's sense; None for OpenMP's default.
+        Threads, in scikit-learn's sense; None for OpenMP's default. Says nothing on the GPU.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute.
 
     Returns
     -------
@@ -258,10 +305,15 @@ def filter_gradient(
     Raises
     ------
     TypeError
-        An array is a sparse matrix or no array of numbers, or `filter_shape` holds no integers.
+        An array is a sparse matrix or no array of numbers, or is in the memory of the GPU with device="cpu";
+        `filter_shape` holds no integers.
     ValueError
         An array is complex, not numeric or not finite; the shapes do not fit each other; `boundary` is
-        unknown, or is "full" and a filter is larger than the image.
+        unknown, or is "full" and a filter is larger than the image; `device` is neither.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     Examples
     --------
@@ -273,16 +325,18 @@ def filter_gradient(
     array([[[ 6., 10.]]])
     """
     kind = _check.one_of(boundary, "boundary", tuple(NATIVE_BOUNDARIES))
-    codes = _batch(Z, "Z", "n_filters")
-    images = _batch(X, "X", "channels", codes.ndim, codes.dtype)
+    kernels = _device.kernels(_check.device(device))
+    codes = _batch(Z, "Z", "n_filters", device)
+    images = _batch(X, "X", "channels", device, codes.ndim, codes.dtype)
     taps = _filter_sizes(filter_shape, codes.ndim - 2)
-    expected = (len(images), codes.shape[1], *_code_sizes(images.shape[2:], taps, kind, "filter_shape"))
+    expected = (images.shape[0], codes.shape[1], *_code_sizes(images.shape[2:], taps, kind, "filter_shape"))
     if codes.shape != expected:
         raise ValueError(
             f"Z: for X of shape {images.shape}, filters of {_text(taps)} and boundary={kind!r} "
             f"expected shape {expected}, got {codes.shape}"
         )
-    gradient = np.empty((codes.shape[1], images.shape[1], *taps), codes.dtype)
+    gradient = _device.empty((codes.shape[1], images.shape[1], *taps), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
-    _cpu.filter_gradient(_image(codes), _image(images), _image(gradient), NATIVE_BOUNDARIES[kind], threads)
-    return gradient
+    boundary_of_kernel = NATIVE_BOUNDARIES[kind]
+    kernels.filter_gradient(_image(codes), _image(images), _image(gradient), boundary_of_kernel, threads)
+    return _given_back(gradient, Z)
