@@ -163,10 +163,10 @@ def test_chains_on_the_device_are_those_of_the_host(sampler: Any, dtype: Any, cu
     assert_allclose(found.X, host.X, atol=tolerance)
     assert_allclose(found.chain_acceptance, host.chain_acceptance, atol=10 * tolerance)
     x = cuda.to_device(X)
-    stayed = there.run(energy, x, 3, DRAWS, warm_up=2)
+    stayed = there.run(energy, x, 3, DRAWS)
     assert isinstance(stayed.X, cuda.DeviceArray)
     assert isinstance(stayed.chain_acceptance, np.ndarray)
-    assert_array_equal(stayed.X.numpy(), there.run(energy, X, 3, DRAWS, warm_up=2).X)
+    assert_array_equal(stayed.X.numpy(), found.X)
     assert_array_equal(x.numpy(), X)
     with pytest.raises(TypeError, match="X: an array on a CUDA device"):
         sampler.run(energy, x, 3, DRAWS)

@@ -293,9 +293,11 @@ def test_other_kinds_become_float64_there(kind, cuda):
     np.testing.assert_array_equal(got.numpy(), ops.sigmoid(x, device="cuda"))
 
 
-def test_broadcasting_there(rng, dtype, cuda):
-    z = rng.normal(size=(4, 1, 6)).astype(dtype)
-    for shape in ((6,), (4, 1, 1), (3, 1), (), (4, 3, 6)):
+@pytest.mark.parametrize("size", [(4, 1, 6), (70, 1, 901)])
+def test_broadcasting_there(size, rng, dtype, cuda):
+    z = rng.normal(size=size).astype(dtype)
+    n, _, k = size
+    for shape in ((k,), (n, 1, 1), (3, 1), (), (n, 3, k), (1, 1, 1)):
         alpha = rng.uniform(0, 1, shape).astype(dtype)
         expected = ops.shrink(z, alpha)
         got = ops.shrink(cuda.to_device(z), cuda.to_device(alpha), device="cuda")

@@ -262,18 +262,23 @@ def estimate(kind: str, seed: int, *, n_runs: int = 100, n_steps: int = 1000, up
 @pytest.mark.parametrize("upwards", [True, False], ids=["upwards", "downwards"])
 def test_log_partition_lies_within_three_standard_errors(upwards, kind):
     n_steps = 1000 if upwards else 500
-    n_machines = 100 if Current.is_fast() else 3
-    found = np.array([estimate(kind, seed, n_steps=n_steps, upwards=upwards) for seed in range(n_machines)])
+    n_machines, n_runs = 100, 100
+    if not Current.is_fast():
+        n_steps, n_machines, n_runs = 100, 2, 30
+    found = np.array(
+        [estimate(kind, s, n_runs=n_runs, n_steps=n_steps, upwards=upwards) for s in range(n_machines)]
+    )
     covered = np.abs(found[:, 0] - found[:, 2]) <= 3 * found[:, 1] + 1e-9
     assert covered.sum() >= 0.95 * n_machines
-    assert np.median(found[:, 1]) < 0.05  # else anything would do
+    assert np.median(found[:, 1]) < (0.05 if Current.is_fast() else 0.5)  # else anything would do
 
 
 @every_kind
 def test_upwards_and_downwards_agree(kind):
+    size = {"n_runs": 200} if Current.is_fast() else {"n_runs": 30, "n_steps": 100}
     for seed in range(5 if Current.is_fast() else 1):
-        up, up_error, _ = estimate(kind, seed, n_runs=200)
-        down, down_error, _ = estimate(kind, seed, n_runs=200, upwards=False)
+        up, up_error, _ = estimate(kind, seed, **size)
+        down, down_error, _ = estimate(kind, seed, **size, upwards=False)
         assert abs(up - down) <= 4 * np.hypot(up_error, down_error) + 1e-9
 
 
@@ -281,7 +286,7 @@ def test_upwards_and_downwards_agree(kind):
 def test_the_mean_weight_has_no_bias_on_few_steps(kind):
     """E[w] is the ratio of the two Z whatever the path: the mean of many runs, not of their logarithms."""
     machine, base = problem(kind, 3, 3, 5, scale=0.5)
-    n_runs = 50_000 if Current.is_fast() else 5_000
+    n_runs = 50_000 if Current.is_fast() else 2_000
     weights, _ = anneal(draw_base(n_runs, base), machine, base, np.linspace(0, 1, 6))
     log_ratio, error = reference.log_mean(weights)
     exact = rbm.log_sum_exp(reference.hidden_law(machine)[1]) - reference.log_partition_of_base(machine, base)

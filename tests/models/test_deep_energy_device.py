@@ -51,7 +51,7 @@ def test_rows_on_the_device_are_answered_there(dtype: Any, cuda: Any) -> None:
         assert_array_equal(there.numpy(), here)
         assert here.dtype == (dtype if method == "score_function" else np.float64)
         assert_allclose(here, getattr(host, method)(X), **tolerance)
-    options: dict[str, Any] = {"n_steps": 2, "n_leapfrog": 2, "warm_up": 2, "random_state": 1}
+    options: dict[str, Any] = {"n_steps": 2, "n_leapfrog": 2, "warm_up": 40, "random_state": 1}
     chains = model.run_chains(x[:7], **options)
     assert isinstance(chains.X, cuda.DeviceArray)
     expected = model.run_chains(X[:7], **options)
