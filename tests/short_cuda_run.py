@@ -84,7 +84,7 @@ def conversions(rng: np.random.Generator) -> None:
     cuda = _native.cuda()
     x = rng.normal(size=(13, 77)).astype(np.float16)
     np.testing.assert_array_equal(cuda.to_device(x).astype("f4").numpy(), x.astype(np.float32))
-    assert cuda.find_faults(cuda.to_device(np.array([1.0, np.nan]))) == (True, False, False)
+    assert cuda.extent(cuda.to_device(np.array([1.0, np.nan, -3.0]))) == (True, -3.0, 1.0)
 
 
 @run

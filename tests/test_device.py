@@ -128,16 +128,16 @@ def test_half_precision_is_read_exactly(cuda):
     np.testing.assert_array_equal(cuda.to_device(every).astype("f4").numpy(), every.astype(np.float32))
 
 
-def test_faults_are_found_on_the_device(dtype, cuda):
-    def faults(*numbers):
-        return cuda.find_faults(cuda.to_device(np.array([*([1] * 3000), *numbers], dtype)))
+def test_what_numbers_lie_between_is_found_on_the_device(dtype, cuda):
+    def extent(*numbers):
+        return cuda.extent(cuda.to_device(np.array([*([1] * 3000), *numbers], dtype)))
 
-    assert faults() == (False, False, False)
-    assert faults(-0.0) == (False, False, False)
-    assert faults(np.nan) == (True, False, False)
-    assert faults(np.inf) == (False, True, False)
-    assert faults(-np.inf, np.nan) == (True, True, True)
-    assert cuda.find_faults(cuda.empty((0,), dtype)) == (False, False, False)
+    assert extent() == (False, 1, 1)
+    assert extent(-2, 7) == (False, -2, 7)
+    assert extent(np.nan) == (True, 1, 1)
+    assert extent(np.inf) == (False, 1, np.inf)
+    assert extent(-np.inf, np.nan) == (True, -np.inf, 1)
+    assert cuda.extent(cuda.empty((0,), dtype)) == (False, np.inf, -np.inf)
 
 
 # --- DLPack

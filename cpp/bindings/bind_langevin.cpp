@@ -63,6 +63,13 @@ std::unique_ptr<DensityTape<T>> value(const BoundDensity<T>& self, const Array<T
 }
 
 template <class T>
+void top_probabilities(const DensityTape<T>& tape, Array<T>& out) {
+  const auto to = mutable_matrix(out, "out");
+  const py::gil_scoped_release release;
+  tape.top_probabilities(to);
+}
+
+template <class T>
 double pull(const BoundDensity<T>& self, const DensityTape<T>& tape, const Array<T>& X,
             const Array<double>& gradient, std::vector<Array<T>> weights, std::vector<MaybeArray<T>> bias,
             Array<T>& top_weights, Array<T>& top_bias, Array<T>& visible_bias, int n_jobs) {
@@ -134,7 +141,9 @@ void fill_uniforms(Array<double>& out, std::uint64_t seed, std::uint32_t stream,
 template <class T>
 void bind(py::module_& m, const char* name, const char* tape_name) {
   using Density = BoundDensity<T>;
-  py::class_<DensityTape<T>>(m, tape_name).def_readonly("rows", &DensityTape<T>::rows);
+  py::class_<DensityTape<T>>(m, tape_name)
+      .def_readonly("rows", &DensityTape<T>::rows)
+      .def("top_probabilities", &top_probabilities<T>, py::arg("out").noconvert());
   py::class_<Density, std::shared_ptr<Density>>(m, name)
       .def_property_readonly("n_features", [](const Density& self) { return self.density.n_features(); })
       .def("energy", &energy<T>, py::arg("X").noconvert(), py::arg("out").noconvert(),

@@ -17,6 +17,15 @@ constexpr Index rows_per_sum = 512;  // a chain of multiply-adds is no longer
 }  // namespace
 
 template <class T>
+void DensityTape<T>::top_probabilities(MatrixView<T> out) const {
+  require(out.rows == rows, "out: expected ", rows, " row(s), as the tape has, got ", out.rows);
+  if (rows == 0) return;
+  const Index stride = slopes.back().size() / rows;
+  require(out.cols <= stride, "out: expected as many columns as units on top, got ", out.cols);
+  for (Index r = 0; r < rows; ++r) std::copy_n(slopes.back().data() + r * stride, out.cols, out.row(r));
+}
+
+template <class T>
 std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T> X, double* energy,
                                                       int n_jobs) const {
   const auto& layers = packed_->layers;
@@ -174,6 +183,7 @@ double DeepDensity<T>::pull(const DensityTape<T>& tape, MatrixView<const T> X, c
 }
 
 #define THALWEG_INSTANTIATE(T)                                                                             \
+  template void DensityTape<T>::top_probabilities(MatrixView<T>) const;                                    \
   template std::unique_ptr<DensityTape<T>> DeepDensity<T>::value(MatrixView<const T>, double*, int) const; \
   template double DeepDensity<T>::pull(const DensityTape<T>&, MatrixView<const T>, const double*,          \
                                        const DensityGradient<T>&, int) const;

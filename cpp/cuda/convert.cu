@@ -1,12 +1,16 @@
 #include "cuda/convert.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <vector>
 
 #include "core/error.hpp"
 #include "core/walk.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/memory.hpp"
+#include "cuda/reduce.cuh"
 
 namespace thalweg::cuda {
 namespace {
@@ -70,21 +74,28 @@ __global__ void __launch_bounds__(block_size)
   }
 }
 
-constexpr unsigned nan_bit = 1;
-constexpr unsigned infinity_bit = 2;
-constexpr unsigned negative_bit = 4;
+// A row each of `parts`: whether there is NaN, the largest number, and minus the least one.
+enum Row { row_nan, row_largest, row_least, rows };
 
 template <class T>
-__global__ void __launch_bounds__(block_size) faults_kernel(const T* data, Index n, unsigned* found) {
+__global__ void __launch_bounds__(block_size) extent_kernel(const T* data, Index n, double* parts) {
+  __shared__ T shared[block_size / 32];
+  constexpr auto none = std::numeric_limits<T>::infinity();
+  T mine[rows] = {0, -none, -none};
   const Index step = Index{gridDim.x} * block_size;
-  unsigned mine = 0;
   for (Index i = Index{blockIdx.x} * block_size + threadIdx.x; i < n; i += step) {
     const T value = data[i];
-    if (std::isnan(value)) mine |= nan_bit;
-    if (std::isinf(value)) mine |= infinity_bit;
-    if (value < T(0)) mine |= negative_bit;
+    if (std::isnan(value)) {
+      mine[row_nan] = 1;
+    } else {
+      mine[row_largest] = max(mine[row_largest], value);
+      mine[row_least] = max(mine[row_least], -value);
+    }
   }
-  if (mine != 0) atomicOr(found, mine);
+  for (int r = 0; r < rows; ++r) {
+    const T of_block = block_max<block_size>(mine[r], shared);
+    if (threadIdx.x == 0) parts[r * Index{gridDim.x} + blockIdx.x] = static_cast<double>(of_block);
+  }
 }
 
 // --- launchers
@@ -164,18 +175,21 @@ void convert(Kind from_kind, const void* from, Index ndim, const Index* shape, c
 }
 
 template <class T>
-Faults find_faults(const T* data, Index size, Stream& stream) {
+Extent extent_of(const T* data, Index size, Stream& stream) {
   if (size == 0) return {};
-  const Buffer<unsigned> found(1, stream);
-  clear(found.data(), 1, stream);
-  const auto kernel = faults_kernel<T>;
-  launch(kernel, grid_for(kernel, ceil_div(size, block_size), block_size, 0, 4), block_size, 0, stream, data,
-         size, found.data());
-  const unsigned bits = download_one(found.data(), stream);
-  return {(bits & nan_bit) != 0, (bits & infinity_bit) != 0, (bits & negative_bit) != 0};
+  const auto kernel = extent_kernel<T>;
+  const unsigned blocks = grid_for(kernel, ceil_div(size, block_size), block_size, 0, 4);
+  const Buffer<double> parts(Index{rows} * blocks, stream);
+  launch(kernel, blocks, block_size, 0, stream, data, size, parts.data());
+  std::vector<double> found(static_cast<std::size_t>(parts.size()));
+  download(parts.data(), found.data(), parts.size(), stream);
+  const auto largest = [&](Row row) {
+    return *std::max_element(&found[row * blocks], &found[row * blocks] + blocks);
+  };
+  return {largest(row_nan) > 0, -largest(row_least), largest(row_largest)};
 }
 
-template Faults find_faults(const float*, Index, Stream&);
-template Faults find_faults(const double*, Index, Stream&);
+template Extent extent_of(const float*, Index, Stream&);
+template Extent extent_of(const double*, Index, Stream&);
 
 }  // namespace thalweg::cuda

@@ -1,6 +1,8 @@
-// Arrays of any kind of real number: copies that gather strides and change the dtype, and looks for what an
-// argument must not contain.
+// Arrays of any kind of real number: copies that gather strides and change the dtype, and what the numbers
+// of an argument lie between.
 #pragma once
+
+#include <limits>
 
 #include "core/view.hpp"
 #include "cuda/device.hpp"
@@ -30,13 +32,13 @@ enum class Kind {
 void convert(Kind from_kind, const void* from, Index ndim, const Index* shape, const Index* strides,
              Kind to_kind, void* to, Stream& stream);
 
-// Which of these are among `size` numbers. Waits for the stream.
-struct Faults {
+// What `size` numbers lie between, NaN left out. Waits for the stream.
+struct Extent {
   bool has_nan = false;
-  bool has_infinity = false;
-  bool has_negative = false;
+  double least = std::numeric_limits<double>::infinity();
+  double largest = -std::numeric_limits<double>::infinity();
 };
 template <class T>
-[[nodiscard]] Faults find_faults(const T* data, Index size, Stream& stream);
+[[nodiscard]] Extent extent_of(const T* data, Index size, Stream& stream);
 
 }  // namespace thalweg::cuda

@@ -35,6 +35,15 @@ Stream& DensityTape<T>::home() const {
   return *parts_->home;
 }
 
+template <class T>
+void DensityTape<T>::top_probabilities(MatrixView<T> out, Stream& stream) const {
+  const auto& of_top = parts_->slopes.back();
+  require(out.rows * out.cols == of_top.size() && out.rows == parts_->rows && out.stride == out.cols,
+          "out: expected ", parts_->rows, " row(s) and as many columns as units on top, got ", out.rows,
+          " by ", out.cols);
+  copy(static_cast<const T*>(of_top.data()), out.data, of_top.size(), stream);
+}
+
 namespace {
 
 // energy and squares (rows,), given the top's outputs S(z).

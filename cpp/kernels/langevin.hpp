@@ -107,6 +107,9 @@ struct DensityTape {
   Index rows = 0;
   std::vector<Buffer<T>> outputs, slopes;  // of every layer and the top, (rows, padded units)
   Buffer<double> squares;                  // ||x||^2
+
+  // out (rows, n_top): S'(w_k' g(x) + c_k), the probability that a unit on top is on.
+  void top_probabilities(MatrixView<T> out) const;
 };
 
 // The parameters, packed for products; nothing of the view is kept.
@@ -170,6 +173,7 @@ class DensityTape {
   [[nodiscard]] Index rows() const;
   [[nodiscard]] Stream& home() const;
   [[nodiscard]] const Parts& parts() const { return *parts_; }
+  void top_probabilities(MatrixView<T> out, Stream& stream) const;
 
  private:
   std::unique_ptr<Parts> parts_;

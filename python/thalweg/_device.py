@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from thalweg import _check, _native
 from thalweg._check import is_device_array
 
 __all__ = [
+    "Extent",
+    "apart",
     "as_device_array",
     "device_operand",
     "empty",
+    "extent",
     "give_back",
     "is_device_array",
     "is_finite_there",
@@ -57,27 +60,46 @@ def as_device_array(x: Any, name: str, *, ndim: int | None = None, dtype: Any = 
     return array
 
 
-def refuse_not_finite(array: Any, name: str) -> None:
-    """ValueError where the array on the device contains NaN or infinity."""
-    has_nan, has_infinity, _ = _native.cuda().find_faults(array)
-    if has_nan or has_infinity:
-        kind = "NaN" if has_nan else "infinity"
-        raise ValueError(f"{name}: every element must be finite, but it contains {kind}")
+class Extent(NamedTuple):
+    """What the numbers of an array lie between, NaN left out; of none, infinity and its negative."""
+
+    has_nan: bool
+    least: float
+    largest: float
+
+    @property
+    def fault(self) -> str | None:
+        """What among the numbers is not finite."""
+        if self.has_nan:
+            return "NaN"
+        return "infinity" if max(-self.least, self.largest) == np.inf else None
+
+
+def extent(array: Any) -> Extent:
+    """What the numbers of the array on the device lie between."""
+    return Extent(*_native.cuda().extent(array))
+
+
+def refuse_not_finite(array: Any, name: str) -> Extent:
+    """ValueError where the array on the device contains NaN or infinity; what it lies between."""
+    found = extent(array)
+    if found.fault is not None:
+        raise ValueError(f"{name}: every element must be finite, but it contains {found.fault}")
+    return found
 
 
 def is_finite_there(array: Any) -> bool:
     """Whether every element of the array on the device is finite."""
-    has_nan, has_infinity, _ = _native.cuda().find_faults(array)
-    return not (has_nan or has_infinity)
+    return extent(array).fault is None
 
 
 def non_negative(value: Any, name: str, dtype: Any) -> Any:
     """The array on a device `value` in this dtype, all of whose elements are finite and >= 0."""
     array = device_operand(value, name, dtype=dtype)
-    has_nan, has_infinity, has_negative = _native.cuda().find_faults(array)
-    if has_nan or has_infinity or has_negative:
-        kind = "NaN" if has_nan else "infinity" if has_infinity else "a negative number"
-        raise ValueError(f"{name}: expected finite numbers >= 0, got {kind}")
+    found = extent(array)
+    fault = "a negative number" if found.least < 0 else None
+    if found.fault or fault:
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {found.fault or fault}")
     return array
 
 
@@ -100,6 +122,20 @@ def output(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
             f"got shape {tuple(array.shape)} and dtype {array.dtype}"
         )
     return array
+
+
+def apart(operand: Any, out: Any) -> Any:
+    """`operand`, or a copy of it where it shares memory with `out`, which is on the device."""
+    if isinstance(operand, np.ndarray):
+        return operand
+    (first, end), (first_out, end_out) = _bytes_of(operand), _bytes_of(out)
+    return operand.copy() if first < end_out and first_out < end else operand
+
+
+def _bytes_of(array: Any) -> tuple[int, int]:
+    """Where the memory of an array on the device begins and ends."""
+    first = array.__cuda_array_interface__["data"][0]
+    return first, first + array.nbytes
 
 
 def empty(shape: tuple[int, ...], dtype: Any, *, like: Any) -> Any:

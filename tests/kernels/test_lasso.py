@@ -882,6 +882,35 @@ def test_arrays_on_the_device_stay_there(dtype, cuda):
     assert none.shape == (0, 20)
 
 
+def test_codes_take_the_place_of_others_on_the_device(dtype, cuda):
+    X, D = problem(10, 8, 8, dtype)
+    solver = LassoSolver(D, device="cuda")
+    init = np.random.default_rng(2).normal(size=(10, 8)).astype(dtype)
+    expected, warm = solver.encode(X, 0.2)[0], solver.encode(X, 0.2, init=init)[0]
+    out = cuda.to_device(np.full((10, 8), np.nan, dtype))
+    codes, _ = solver.encode(cuda.to_device(X), 0.2, out=out)
+    assert codes is out
+    assert_array_equal(out.numpy(), expected)
+    samples = cuda.to_device(X)
+    solver.encode(samples, 0.2, out=samples)
+    assert_array_equal(samples.numpy(), expected)
+    buffer = cuda.to_device(np.vstack([init, init[:1]]))
+    solver.encode(cuda.to_device(X), 0.2, init=buffer[:-1], out=buffer[1:])
+    assert_array_equal(buffer[1:].numpy(), warm)
+
+
+def test_weights_of_zero_are_noticed_on_the_device(cuda):
+    X, D = problem(10, 8, 8)
+    alpha = np.full((10, 1), 0.2)
+    solver = LassoSolver(D, device="cuda")
+    there = cuda.to_device(X)
+    assert solver.encode(there, cuda.to_device(alpha))[1].criterion == "duality gap"
+    alpha[3] = 0
+    codes, info = solver.encode(there, cuda.to_device(alpha))
+    assert info.criterion == "optimality residual"
+    assert_array_equal(codes.numpy(), solver.encode(X, alpha)[0])
+
+
 DEVICE_FAULTS = {
     "coordinate descent": ({"solver": "cd"}, "solver: device='cuda' has 'auto', 'fista', 'ista', got 'cd'"),
     "active set": ({"solver": "active_set"}, "solver: device='cuda' has .*got 'active_set'"),
@@ -911,13 +940,19 @@ def test_bad_arrays_on_the_device(cuda):
         (there, {"alpha": np.ones((5, 1))}, r"alpha: .*got shape \(5, 1\)"),
         (there, {"init": np.ones((6, 4))}, "init: expected shape"),
         (there, {"init": np.full((6, 5), np.nan)}, "init: .*NaN"),
-        (there, {"out": np.ones((6, 5))}, "out: expected None"),
+        (there, {"out": cuda.to_device(np.ones((6, 4)))}, r"out: expected an array of shape \(6, 5\)"),
+        (there, {"out": cuda.to_device(np.ones((6, 5), np.float32))}, "out: .*dtype float64"),
+        (there, {"alpha": cuda.to_device(np.array([0.1, -1.0]))}, "alpha: expected .*>= 0.*negative"),
+        (there, {"alpha": cuda.to_device(np.full((6, 1), np.nan))}, "alpha: expected .*NaN"),
+        (there, {"alpha": cuda.to_device(np.ones((5, 1)))}, r"alpha: .*got shape \(5, 1\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             solver.encode(x, **{"alpha": 0.1, **keywords})
     for call in (lambda: LassoSolver(D).encode(there, 0.1), lambda: LassoSolver(there)):
         with pytest.raises(TypeError, match="set device='cuda'"):
             call()
+    with pytest.raises(TypeError, match=r"out: expected an array on the device.*got ndarray"):
+        solver.encode(there, 0.1, out=np.ones((6, 5)))
 
 
 def test_the_compiled_twin_checks_what_memory_needs(cuda):

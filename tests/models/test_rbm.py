@@ -336,6 +336,15 @@ def test_data_outside_the_unit_interval_warn() -> None:
         make("gaussian", n_iter=1).fit(X)
 
 
+def test_data_outside_the_unit_interval_warn_on_the_device_too(cuda: Any) -> None:
+    model = make("bernoulli", n_iter=1, device="cuda").fit(binary_data())
+    X = binary_data()
+    model.transform(cuda.to_device(X))
+    X[0, 0] = -3.0
+    with pytest.warns(UserWarning, match=r"in \[0, 1\]; this data lies in \[-3, 1\]"):
+        model.transform(cuda.to_device(X))
+
+
 # --- options of training
 
 

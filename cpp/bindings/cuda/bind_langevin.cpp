@@ -104,6 +104,14 @@ std::unique_ptr<DensityTape<T>> value(const BoundDensity<T>& self, const Array<T
   return tape;
 }
 
+template <class T>
+void top_probabilities(const DensityTape<T>& tape, Array<T>& out) {
+  Call call;
+  call.use(tape.home());
+  const auto to = call.result_matrix(out, "out");
+  call.run([&](Stream& stream) { tape.top_probabilities(to, stream); });
+}
+
 // Where the gradient of a density with such layers goes.
 template <class T>
 DensityGradient<T> density_gradient(Call& call, const std::vector<std::pair<Index, Index>>& shapes,
@@ -208,7 +216,9 @@ void fill_uniforms(Array<double>& out, std::uint64_t seed, std::uint32_t stream,
 template <class T>
 void bind(py::module_& m, const char* name, const char* tape_name) {
   using Density = BoundDensity<T>;
-  py::class_<DensityTape<T>>(m, tape_name).def_property_readonly("rows", &DensityTape<T>::rows);
+  py::class_<DensityTape<T>>(m, tape_name)
+      .def_property_readonly("rows", &DensityTape<T>::rows)
+      .def("top_probabilities", &top_probabilities<T>, py::arg("out").noconvert());
   py::class_<Density, std::shared_ptr<Density>>(m, name)
       .def_property_readonly("n_features", &Density::n_features)
       .def("energy", &energy<T>, py::arg("X").noconvert(), py::arg("out").noconvert(),

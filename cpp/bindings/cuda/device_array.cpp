@@ -232,6 +232,17 @@ DeviceArray copied(const DeviceArray& a) {
   return out;
 }
 
+// The numbers of `from`, which shares no memory with `a`.
+void assign(DeviceArray& a, const DeviceArray& from) {
+  require(a.kind == from.kind && a.shape == from.shape, "from: expected shape ", shape_text(a.shape),
+          " and the same dtype, got shape ", shape_text(from.shape));
+  require(!a.memory->is_read_only, "array: expected one that may be written to, got a read-only one");
+  const Use use(a);
+  const Turn turn(*from.memory->home, use.stream);
+  if (a.size() > 0)
+    copy(static_cast<const char*>(from.data), static_cast<char*>(a.data), a.bytes(), use.stream);
+}
+
 DeviceArray rows(const DeviceArray& a, const py::slice& slice) {
   require(a.ndim() > 0, "rows: an array without axes has none");
   py::ssize_t start = 0, stop = 0, step = 0, length = 0;
@@ -357,17 +368,17 @@ py::dict array_interface(const DeviceArray& a) {
 }
 
 template <class T>
-Faults faults_of(const DeviceArray& a) {
+Extent extent_there(const DeviceArray& a) {
   const Use use(a);
   const py::gil_scoped_release release;
-  return find_faults(static_cast<const T*>(a.data), a.size(), use.stream);
+  return extent_of(static_cast<const T*>(a.data), a.size(), use.stream);
 }
 
-// (NaN, infinity, negative numbers): which of these are in it.
-py::tuple faults(const DeviceArray& a) {
-  require(a.kind == Kind::float32 || a.kind == Kind::float64, "find_faults: expected float32 or float64");
-  const Faults found = a.kind == Kind::float32 ? faults_of<float>(a) : faults_of<double>(a);
-  return py::make_tuple(found.has_nan, found.has_infinity, found.has_negative);
+// (whether there is NaN, the least and the largest number): infinity and its negative where there is none.
+py::tuple extent(const DeviceArray& a) {
+  require(a.kind == Kind::float32 || a.kind == Kind::float64, "extent: expected float32 or float64");
+  const Extent found = a.kind == Kind::float32 ? extent_there<float>(a) : extent_there<double>(a);
+  return py::make_tuple(found.has_nan, found.least, found.largest);
 }
 
 }  // namespace
@@ -424,11 +435,12 @@ void bind_device_array(py::module_& m) {
       .def("reshape", &reshape, py::arg("shape"))
       .def("astype", &astype, py::arg("dtype"))
       .def("copy", &copied)
+      .def("assign", &assign, py::arg("from"))
       .def("numpy", &numpy);
   m.def("from_dlpack", &from_dlpack, py::arg("x"), py::arg("name") = "x");
   m.def("to_device", &to_device, py::arg("x"));
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
-  m.def("find_faults", &faults, py::arg("x"));
+  m.def("extent", &extent, py::arg("x"));
 }
 
 }  // namespace thalweg::cuda::bindings

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check, ops
+from .. import _check
 from .._base import Parameters
 from .._blas import one_blas_thread
 from .._check import (
@@ -80,10 +80,10 @@ class DeepEnergy:
     learn_sigma : bool, default=False
         Whether log sigma is a parameter.
     device : {"cpu", "cuda"}, default="cpu"
-        Where `value`, `energies`, `pullback` and `score_function` compute. With "cuda" their rows may be
-        arrays on the device, of PyTorch, CuPy or whatever else speaks DLPack, and what they return for rows
-        is then of the same library. The methods that have no kernels there refuse; `top_probabilities` and
-        `log_partition` are the host's in any case. Parameters are NumPy's.
+        Where `value`, `energies`, `pullback`, `score_function` and `top_probabilities` compute. With "cuda"
+        their rows may be arrays on the device, of PyTorch, CuPy or whatever else speaks DLPack, and what they
+        return for rows is then of the same library. The methods that have no kernels there refuse;
+        `log_partition` is the host's in any case. Parameters are NumPy's.
     n_jobs : int, default=None
         Threads of the elementwise functions, in scikit-learn's sense; None for OpenMP's default.
 
@@ -402,8 +402,13 @@ class DeepEnergy:
         -------
         ndarray of shape (n_samples, n_components)
         """
-        made: FloatArray = ops.sigmoid(self.network.forward(X)[1].sums[-1], n_jobs=self.network.n_jobs)
-        return made
+        rows = self._rows(X)
+        density = self.native_density(rows.dtype, self.device)
+        tape = density.value(rows, empty((len(rows),), np.float64, like=rows), self._n_threads)
+        made = empty((len(rows), self.n_components), rows.dtype, like=rows)
+        tape.top_probabilities(made)
+        returned: FloatArray = give_back(made, like=X)
+        return returned
 
     def value(self, X: Any) -> tuple[FloatArray, DeepTape]:
         """E(x) of every row, without log Z.

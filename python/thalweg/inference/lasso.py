@@ -183,9 +183,9 @@ class LassoSolver:
             Weight of the penalty: a number, (n_components,), (n_samples, 1) or (n_samples, n_components).
         init : array-like of shape (n_samples, n_components) or None
             Where to start; None starts from zero.
-        out : ndarray of shape (n_samples, n_components) or None
-            Where to put the codes: C-contiguous, of the dictionary's dtype. May share memory with the others.
-            None where X is in the memory of the GPU.
+        out : array of shape (n_samples, n_components) or None
+            Where to put the codes, in the memory of the GPU where X is: C-contiguous, of the dictionary's
+            dtype. May share memory with the others.
 
         Returns
         -------
@@ -194,15 +194,13 @@ class LassoSolver:
         info : EncodeInfo
         """
         if self.device == "cuda" and is_device_array(X):
-            if out is not None:
-                raise ValueError("out: expected None for X in the memory of the GPU, where codes are new")
-            return self._encode_there(X, alpha, init)
+            return self._encode_there(X, alpha, init, out)
         samples, weights = self._open(X, alpha)
         n_samples = samples.shape[0]
         codes = self._output(out, n_samples)
         if out is not None:
             samples, weights = _check.apart(samples, codes), _check.apart(weights, codes)
-        criterion = self._criterion(weights)
+        criterion = self._criterion(weights.min(initial=np.inf))
         init = _on_host(init, "init") if self.device == "cuda" else init
         if init is not None and np.shape(init) != codes.shape:
             raise ValueError(f"init: expected shape {codes.shape}, got {np.shape(init)}")
@@ -215,28 +213,29 @@ class LassoSolver:
             self._encode_block(samples, weights, init, codes[rows], info, rows)
         return codes, info
 
-    def _encode_there(self, X: Any, alpha: Any, init: Any) -> tuple[Any, EncodeInfo]:
+    def _encode_there(self, X: Any, alpha: Any, init: Any, out: Any) -> tuple[Any, EncodeInfo]:
         """`encode` of samples in the memory of the GPU."""
         samples = _device.as_device_array(X, "X", ndim=2, dtype=self.dtype)
         self._check_width(samples)
         n_samples = samples.shape[0]
-        # Whether a weight is zero decides on the certificate, and is looked up on the host.
-        weights = self._weights(_on_host(alpha, "alpha"), n_samples)
-        criterion = self._criterion(weights)
+        weights, least = self._weights_there(alpha, n_samples)
+        criterion = self._criterion(least)
         shape = (n_samples, self.n_components)
         if init is not None and tuple(np.shape(init)) != shape:
             raise ValueError(f"init: expected shape {shape}, got {tuple(np.shape(init))}")
         options = self._options(criterion)
         options.warm_start = init is not None
-        if init is None:
-            codes = _device.output(None, shape, self.dtype)
-        else:
-            codes = _device.as_device_array(init, "init", ndim=2, dtype=self.dtype).copy()
+        codes = _device.output(out, shape, self.dtype)
+        if out is not None:
+            samples, weights = _device.apart(samples, codes), _device.apart(weights, codes)
+        if init is not None:
+            first = _device.as_device_array(init, "init", ndim=2, dtype=self.dtype)
+            codes.assign(_device.apart(first, codes))
         info = EncodeInfo(
             np.empty(n_samples), np.empty(n_samples, np.int32), np.empty(n_samples, np.int8), criterion
         )
         self._native.encode(samples, weights, codes, info.gap, info.n_iter, info.status, options)
-        return _device.give_back(codes, X), info
+        return out if out is not None else _device.give_back(codes, X), info
 
     def _check_width(self, samples: Any) -> None:
         if samples.shape[1] != self.n_features:
@@ -259,9 +258,22 @@ class LassoSolver:
         weights = _check.float_array(alpha, "alpha", dtype=self.dtype)
         if weights.size and weights.min() < 0:
             raise ValueError(f"alpha: expected numbers >= 0, got {weights.min():g}")
-        given = weights.shape
+        made: NDArray[Any] = self._to_broadcast(weights, n_samples)
+        return made
+
+    def _weights_there(self, alpha: Any, n_samples: int) -> tuple[Any, float]:
+        """`alpha` on the side where it is, and the least of it."""
+        if not is_device_array(alpha):
+            weights = self._weights(alpha, n_samples)
+            return weights, float(weights.min(initial=np.inf))
+        there = _device.non_negative(alpha, "alpha", self.dtype)
+        return self._to_broadcast(there, n_samples), _device.extent(there).least
+
+    def _to_broadcast(self, weights: Any, n_samples: int) -> Any:
+        """`weights` with two axes, as the kernels take them."""
+        given = tuple(weights.shape)
         if weights.ndim <= 1:
-            weights = weights.reshape(1, -1)
+            weights = weights.reshape((1, -1))
         fits = (
             weights.ndim == 2
             and weights.shape[0] in (1, n_samples)
@@ -274,10 +286,11 @@ class LassoSolver:
             )
         return weights
 
-    def _criterion(self, weights: NDArray[Any]) -> str:
+    def _criterion(self, least: float) -> str:
+        """What stopping goes by, where this is the least weight."""
         if self.penalty != "l1":
             return "fixed-point residual"
-        return "duality gap" if np.all(weights > 0) else "optimality residual"
+        return "duality gap" if least > 0 else "optimality residual"
 
     def _method(self, criterion: str) -> str:
         if self.solver != "auto":

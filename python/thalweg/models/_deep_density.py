@@ -126,23 +126,27 @@ class DeepDensity(DensityLearner):
             self.__dict__["energy_"] = self.energy_.with_n_jobs(self.n_jobs)
         return self
 
-    def transform(self, X: Any) -> FloatArray:
-        """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on. Computed on the host.
+    def transform(self, X: Any) -> Any:
+        """sigmoid(w_k' g(x) + c_k) of every row: how far each top unit is on.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            With `device="cuda"` also an array on the device.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
-            float32 where X is, float64 otherwise.
+        array of shape (n_samples, n_components)
+            float32 where X is, float64 otherwise; of the library of `X` where that is on the device.
         """
-        rows = self._host_rows(X, "transform")
-        out = np.empty((len(rows), self.energy_.n_components), rows.dtype)
+        rows = self._rows(X)
+        working = self._working_energy()
+        if is_device_array(rows):
+            return give_back(working.top_probabilities(rows), like=X)
+        out = np.empty((len(rows), working.n_components), rows.dtype)
         with one_blas_thread:
-            for block in blocks(len(rows)):
-                out[block] = self.energy_.top_probabilities(rows[block])
+            for block in blocks(len(rows), *([] if self.device == "cpu" else [_DEVICE_ROWS])):
+                out[block] = working.top_probabilities(rows[block])
         return out
 
     @property
@@ -261,7 +265,7 @@ class DeepDensity(DensityLearner):
             )
         return chains if states is init else replace(chains, X=give_back(chains.X, like=init))
 
-    def modes(self, X: Any, *, max_iter: int = 1000, tol: float = 1e-4) -> FloatArray:
+    def modes(self, X: Any, *, max_iter: int = 1000, tol: float = 1e-4) -> Any:
         """Climbs log p from every row of X to a mode, by spectral projected gradients.
 
         The search is the host's; energies and scores are those of `device`.
@@ -269,21 +273,22 @@ class DeepDensity(DensityLearner):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Where to begin.
+            Where to begin. With `device="cuda"` also an array on the device.
         max_iter : int, default=1000
         tol : float, default=1e-4
             A row has arrived when no element of its score exceeds it.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        array of shape (n_samples, n_features)
+            Of the library of `X` where that is on the device.
 
         Warns
         -----
         ConvergenceWarning
             Rows that had not arrived after `max_iter` steps.
         """
-        rows = self._host_rows(X, "modes")
+        rows = self._rows_on_host(X)
         working = self._working_energy()
 
         def energy(x: NDArray[np.float64], _: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
@@ -300,7 +305,8 @@ class DeepDensity(DensityLearner):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return found.x.astype(rows.dtype)
+        ends = found.x.astype(rows.dtype)
+        return give_back(device_operand(ends, "X"), like=X) if is_device_array(X) else ends
 
     def _first_states(self, n: int | None, init: Any, seed: int) -> FloatArray:
         check_is_fitted(self, "energy_")
@@ -411,15 +417,9 @@ class DeepDensity(DensityLearner):
             )
         return rows
 
-    def _rows_to_learn(self, X: Any, *, reset: bool = False) -> FloatArray:
+    def _rows_on_host(self, X: Any, *, reset: bool = False) -> FloatArray:
         rows = self._rows(X, reset=reset)
         return to_host(rows) if is_device_array(rows) else rows
-
-    def _host_rows(self, X: Any, method: str) -> FloatArray:
-        """X checked, of a method that is the host's."""
-        if is_device_array(X):
-            raise TypeError(f"X: `{method}` computes on the host and takes NumPy arrays, got one on a device")
-        return self._rows(X)
 
     def _states(self, init: Any) -> FloatArray:
         """First states of chains, in the dtype of the parameters."""

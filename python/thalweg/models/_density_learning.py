@@ -109,7 +109,7 @@ class DensityLearner(UnnormalisedDensity):
         """
         self._check_parameters()
         with unchanged_by_errors(self):
-            rows = self._rows_to_learn(X, reset=True)
+            rows = self._rows_on_host(X, reset=True)
             self._start(rows)
             self.__dict__["_n_rows"] = len(rows)
         self._learn(rows)
@@ -139,7 +139,7 @@ class DensityLearner(UnnormalisedDensity):
         self._check_parameters()
         begun = hasattr(self, "energy_")
         with unchanged_by_errors(self):
-            rows = self._rows_to_learn(X, reset=not begun)
+            rows = self._rows_on_host(X, reset=not begun)
             if not begun:
                 self._start(rows)
             if not begun and self._n_stages() > 1:
@@ -182,7 +182,7 @@ class DensityLearner(UnnormalisedDensity):
         """
         check_is_fitted(self, "energy_")
         self._check_parameters()
-        rows = self._rows_to_learn(X)
+        rows = self._rows_on_host(X)
         if self._n_rows == 0:
             raise NotFittedError("there is no `fit` to go on with: the last step was one of `partial_fit`")
         if len(rows) != self._n_rows:
@@ -195,7 +195,7 @@ class DensityLearner(UnnormalisedDensity):
         self._learn(rows.astype(self._dtype, copy=False))
         return self
 
-    def _rows_to_learn(self, X: Any, *, reset: bool = False) -> FloatArray:
+    def _rows_on_host(self, X: Any, *, reset: bool = False) -> FloatArray:
         """X checked, on the host, where batches are assembled."""
         return self._rows(X, reset=reset)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from .._check import is_device_array
+from .._device import extent
 from ._rbm import RestrictedBoltzmannMachine
 
 
@@ -207,9 +208,10 @@ class BernoulliRBM(RestrictedBoltzmannMachine):
     def _visible_rows(self, X: Any, *, reset: bool = False) -> Any:
         rows = super()._visible_rows(X, reset=reset)
         if is_device_array(rows):
-            return rows  # not brought to the host for a warning
-        values = rows.data if issparse(rows) else rows
-        low, high = (values.min(), values.max()) if values.size else (0, 0)
+            _, low, high = extent(rows)
+        else:
+            values = rows.data if issparse(rows) else rows
+            low, high = (values.min(), values.max()) if values.size else (0, 0)
         if low < 0 or high > 1:
             warnings.warn(
                 f"X: visible units are probabilities, in [0, 1]; this data lies in [{low:g}, {high:g}]",
