@@ -377,6 +377,22 @@ def test_threads_have_streams_of_their_own(rng, cuda):
         np.testing.assert_allclose(b.numpy(), expected, atol=1e-12)
 
 
+def test_threads_that_ended_leave_no_memory_behind(cuda):
+    """A thread that multiplies gets a workspace, of which the emulated device holds 31."""
+    one = np.ones((1, 1, 1))
+
+    def work():
+        cuda.probes.product(one, False, one, False, 1.0, 0.0, np.empty_like(one), False)
+        done.append(True)
+
+    done = []
+    for _ in range(40):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(done) == 40
+
+
 def test_ctrl_c_ends_long_work_on_the_device(cuda):
     x = np.zeros(1000, np.float32)
     asked = []

@@ -1,5 +1,6 @@
 #include "cuda/blas.hpp"
 
+#include <algorithm>
 #include <source_location>
 
 #include "core/error.hpp"
@@ -7,7 +8,7 @@
 namespace thalweg::cuda {
 namespace {
 
-constexpr Index workspace_bytes = Index{32} << 20;  // what cuBLAS asks for on the newest devices
+constexpr std::size_t workspace_bytes = std::size_t{32} << 20;  // what cuBLAS asks for on the newest devices
 
 void check_product(cublasStatus_t status, std::source_location where = std::source_location::current()) {
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -22,28 +23,49 @@ int as_int(Index n) {
 
 cublasOperation_t operation(Transposed t) { return t == Transposed::yes ? CUBLAS_OP_T : CUBLAS_OP_N; }
 
+int stride_of(Index stride) {
+  return as_int(std::max<Index>(stride, 1));
+}  // also of matrices without columns
+
 // What is row-major here is the transpose there: C' = op(B)' op(A)'.
 template <class In, class Out>
 void product(Stream& stream, Index m, Index n, Index k, Out alpha, Operand<const In> a, Operand<const In> b,
              Out beta, Operand<Out> c, cudaDataType_t in, cudaDataType_t out, cublasComputeType_t compute,
              Index count) {
   if (m == 0 || n == 0 || count == 0) return;
-  check_product(cublasGemmStridedBatchedEx(
-      stream.products().handle(), operation(b.transposed), operation(a.transposed), as_int(n), as_int(m),
-      as_int(k), &alpha, b.data, in, as_int(b.stride), b.batch_stride, a.data, in, as_int(a.stride),
-      a.batch_stride, &beta, c.data, out, as_int(c.stride), c.batch_stride, as_int(count), compute,
-      CUBLAS_GEMM_DEFAULT));
+  const auto handle = stream.products().handle();
+  const auto of_b = operation(b.transposed);
+  const auto of_a = operation(a.transposed);
+  // For one product cuBLAS has more ways, as to split a long sum among blocks.
+  check_product(count == 1 ? cublasGemmEx(handle, of_b, of_a, as_int(n), as_int(m), as_int(k), &alpha, b.data,
+                                          in, stride_of(b.stride), a.data, in, stride_of(a.stride), &beta,
+                                          c.data, out, stride_of(c.stride), compute, CUBLAS_GEMM_DEFAULT)
+                           : cublasGemmStridedBatchedEx(
+                                 handle, of_b, of_a, as_int(n), as_int(m), as_int(k), &alpha, b.data, in,
+                                 stride_of(b.stride), b.batch_stride, a.data, in, stride_of(a.stride),
+                                 a.batch_stride, &beta, c.data, out, stride_of(c.stride), c.batch_stride,
+                                 as_int(count), compute, CUBLAS_GEMM_DEFAULT));
 }
 
 }  // namespace
 
-Products::Products(Stream& stream) : workspace_(workspace_bytes, stream) {
-  check_product(cublasCreate(&handle_));
-  check_product(cublasSetStream(handle_, stream.get()));
-  check_product(cublasSetWorkspace(handle_, workspace_.data(), static_cast<std::size_t>(workspace_bytes)));
+Products::Products(Stream& stream) : stream_(stream), workspace_(allocate(workspace_bytes, stream)) {
+  try {
+    check_product(cublasCreate(&handle_));
+    check_product(cublasSetStream(handle_, stream.get()));
+    check_product(cublasSetWorkspace(handle_, workspace_, workspace_bytes));
+  } catch (...) {
+    release();
+    throw;
+  }
 }
 
-Products::~Products() { (void)cublasDestroy(handle_); }
+Products::~Products() { release(); }
+
+void Products::release() noexcept {
+  if (handle_ != nullptr) (void)cublasDestroy(handle_);
+  deallocate(workspace_, stream_);
+}
 
 void gemm(Stream& stream, Index m, Index n, Index k, float alpha, Operand<const float> a,
           Operand<const float> b, float beta, Operand<float> c, Precision precision, Index count) {

@@ -40,8 +40,11 @@ class Products {
   [[nodiscard]] cublasHandle_t handle() const { return handle_; }
 
  private:
+  void release() noexcept;
+
+  Stream& stream_;  // whose own these products are: a Buffer would keep it alive for ever
+  void* workspace_;
   cublasHandle_t handle_ = nullptr;
-  Buffer<unsigned char> workspace_;
 };
 
 // C = alpha op(A) op(B) + beta C with op(A) (m, k), op(B) (k, n), C (m, n); where beta = 0, C is not read.

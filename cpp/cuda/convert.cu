@@ -62,10 +62,11 @@ __global__ void __launch_bounds__(block_size)
   for (Index i = Index{blockIdx.x} * block_size + threadIdx.x; i < n; i += step) {
     Index rest = i;
     Index at = 0;
-    for (int k = 0; k < axes.rank; ++k) {
+    for (int k = 0; k + 1 < axes.rank; ++k) {
       at += rest % axes.length[k] * axes.stride[k];
       rest /= axes.length[k];
     }
+    at += rest * axes.stride[axes.rank - 1];
     if constexpr (std::is_same_v<From, To>) {
       to[i] = from[at];
     } else {
@@ -102,13 +103,22 @@ __global__ void __launch_bounds__(block_size) extent_kernel(const T* data, Index
 
 template <class From, class To>
 void run(const void* from, Index ndim, const Index* shape, const Index* strides, void* to, Stream& stream) {
-  Axes axes{};
-  axes.rank = static_cast<int>(ndim);
+  Axes axes{1, {1}, {1}};
   Index n = 1;
-  for (Index k = 0; k < ndim; ++k) {
-    axes.length[k] = shape[ndim - 1 - k];
-    axes.stride[k] = strides[ndim - 1 - k];
+  for (Index k = ndim; k-- > 0;) {
     n *= shape[k];
+    if (shape[k] == 1) continue;
+    const int last = axes.rank - 1;
+    if (axes.length[last] == 1) {
+      axes.length[last] = shape[k];
+      axes.stride[last] = strides[k];
+    } else if (strides[k] == axes.length[last] * axes.stride[last]) {  // goes on where the last axis ends
+      axes.length[last] *= shape[k];
+    } else {
+      axes.length[axes.rank] = shape[k];
+      axes.stride[axes.rank] = strides[k];
+      ++axes.rank;
+    }
   }
   if (n == 0) return;
   const auto kernel = convert_kernel<From, To>;

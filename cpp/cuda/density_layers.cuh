@@ -91,9 +91,9 @@ struct DeepDensity<T>::Packed {
 
 // Lets a long run of launches be interrupted: the host never hurries further ahead than some hundredths of a
 // second of the device's work.
-class Pace {
+class Advance {
  public:
-  explicit Pace(Stream& stream) : stream_(stream) {}
+  explicit Advance(Stream& stream) : stream_(stream) {}
 
   // Before work of so many multiply-adds. One launch takes as long as `least` of them at the least.
   void add(double operations) {

@@ -77,6 +77,7 @@ const Device& device() {
     d.cache = static_cast<std::size_t>(properties.l2CacheSize);
     d.shared_per_block = properties.sharedMemPerBlockOptin;
     d.shared_per_multiprocessor = properties.sharedMemPerMultiprocessor;
+    d.reads_pageable_memory = properties.pageableMemoryAccess != 0;
     return d;
   }();
   return found;
@@ -145,12 +146,22 @@ void Stream::synchronize() {
 void Stream::wait_for(cudaStream_t other) {
   Event reached;
   reached.record(other);
+  const auto lock = alone();
   check(cudaStreamWaitEvent(stream_, reached.get(), cudaEventWaitDefault));
+}
+
+void Stream::wait_for(Stream& other) {
+  if (&other == this) return;
+  const auto lock = other.alone();
+  wait_for(other.get());
 }
 
 void Stream::let_wait(cudaStream_t other) {
   Event reached;
-  reached.record(stream_);
+  {
+    const auto lock = alone();
+    reached.record(stream_);
+  }
   check(cudaStreamWaitEvent(other, reached.get(), cudaEventWaitDefault));
 }
 

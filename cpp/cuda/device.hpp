@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <source_location>
 #include <stdexcept>
@@ -56,6 +57,7 @@ struct Device {
   std::size_t cache = 0;             // bytes of L2
   std::size_t shared_per_block = 0;  // bytes that a block may ask for
   std::size_t shared_per_multiprocessor = 0;
+  bool reads_pageable_memory = false;  // the host's, without a copy of the driver's in between
 };
 
 [[nodiscard]] const Device& device();
@@ -109,13 +111,15 @@ class Stream : public std::enable_shared_from_this<Stream> {
   void synchronize();
   // What is given from now on begins after what `other` was given until now.
   void wait_for(cudaStream_t other);
-  void wait_for(const Stream& other) {
-    if (&other != this) wait_for(other.get());
-  }
+  void wait_for(Stream& other);
   // And the other way round: `other` waits for this stream.
   void let_wait(cudaStream_t other);
+  // Held by who records a graph, and by who gives work to a stream that may be another thread's: what came
+  // from there would become part of the graph, or break it.
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> alone() { return std::unique_lock(recorded_); }
 
  private:
+  std::recursive_mutex recorded_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Event> done_;
   std::unique_ptr<Products> products_;

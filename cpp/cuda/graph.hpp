@@ -16,6 +16,7 @@ class Graph {
   // nothing.
   template <class Work>
   Graph(Stream& stream, const Work& work) {
+    const auto lock = stream.alone();
     check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal));
     cudaGraph_t graph = nullptr;
     try {

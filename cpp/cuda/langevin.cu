@@ -330,7 +330,7 @@ class ChainMoves {
         hidden_(most_rows, stream),
         kinetic_(most_rows, stream),
         count_(1, stream),
-        pace_(stream) {
+        advance_(stream) {
     const Index size = most_rows * density.width();
     for (auto* buffer : {&w_, &q_, &w_end_, &q_end_, &w_leap_, &v_, &y_x_, &y_p_})
       *buffer = Buffer<T>(size, stream);
@@ -349,7 +349,7 @@ class ChainMoves {
     if (X.rows == 0) return;
     clear(count_.data(), 1, stream_);
     const auto [through, above] = operations(X.rows);
-    pace_.add(2 * above + through);
+    advance_.add(2 * above + through);
     density_.layers[0].up(X, w_.data(), stream_);
     hidden(w_.data(), X.rows, q_.data());
     rows::launch_rows(energy_kernel<T>, X.rows, stream_, MatrixView<const T>(X), density_.visible_bias.data(),
@@ -357,7 +357,7 @@ class ChainMoves {
     if (moves_.n_steps >= fewest_for_graph && has_short_trajectories(X.rows))
       run_by_graph(X, first, report);
     else
-      for (Index i = 0; i < moves_.n_steps; ++i) trajectory(X, first, report, &pace_);
+      for (Index i = 0; i < moves_.n_steps; ++i) trajectory(X, first, report, &advance_);
     if (report.acceptance != nullptr && moves_.n_steps > 0)
       launch(mean_kernel, grid_for(mean_kernel, ceil_div(X.rows, rows::block_size), rows::block_size, 0),
              rows::block_size, 0, stream_, report.acceptance, X.rows, static_cast<double>(moves_.n_steps));
@@ -382,7 +382,7 @@ class ChainMoves {
     return 4 * through + static_cast<double>(moves_.n_leapfrog) * above;
   }
   [[nodiscard]] bool has_short_trajectories(Index n_rows) const {
-    return of_trajectory(n_rows) < Pace::most_ahead / 20;
+    return of_trajectory(n_rows) < Advance::most_ahead / 20;
   }
   [[nodiscard]] bool has_gram() const { return gram_.size() > 0; }
 
@@ -402,27 +402,27 @@ class ChainMoves {
     const Graph graph(stream_, [&] { trajectory(X, first, report, nullptr); });
     const double work = of_trajectory(X.rows);
     for (Index i = 1; i < moves_.n_steps; ++i) {
-      pace_.add(work + 8 * Pace::least);
+      advance_.add(work + 8 * Advance::least);
       graph.launch(stream_);
     }
     stream_.synchronize();  // the graph goes
   }
 
-  // Waits for nothing where `pace` is null.
-  void trajectory(MatrixView<T> X, Index first, const DensityMoveReport& report, Pace* pace) {
+  // Waits for nothing where `advance` is null.
+  void trajectory(MatrixView<T> X, Index first, const DensityMoveReport& report, Advance* advance) {
     const Index n = X.rows, d = X.cols, units = density_.width();
     const auto work = operations(n);
     const auto& bottom = density_.layers[0];
     const MatrixView<T> X_end(X_end_.data(), n, d);
     const auto charge = [&](double of) {
-      if (pace != nullptr) pace->add(of);
+      if (advance != nullptr) advance->add(of);
     };
     charge(4 * work.through);
     rows::launch_rows(begin_kernel<T>, n, stream_, MatrixView<const T>(X), has_packs(X) && has_packs(X_end),
                       density_.visible_bias.data(), Draws{sequence(first, 0)}, count_.data(), position_,
                       P_.data(), X_end.data, kinetic_.data());
     if (moves_.n_leapfrog > 1) bottom.up({P_.data(), n, d}, v_.data(), stream_);
-    leap(n, pace);
+    leap(n, advance);
     bottom.down(y_x_.data(), T(1), X_end, stream_);
     bottom.up(X_end, w_end_.data(), stream_);
     charge(work.above);
@@ -456,27 +456,28 @@ class ChainMoves {
   }
 
   // All leapfrog steps among the units: y_x, and y_p but for the last half kick.
-  void leap(Index n, Pace* pace) {
+  void leap(Index n, Advance* advance) {
     const leapfrog::LeapState<T> state{w_leap_.data(), v_.data(), q_end_.data(), y_x_.data(), y_p_.data()};
     const double step = operations(n).above;
     if (!small_) {
-      leap_by_products(state, n, step, pace);
+      leap_by_products(state, n, step, advance);
       return;
     }
-    const auto at_once = static_cast<Index>(std::clamp(Pace::most_ahead / step, 1.0, most_steps_of_launch));
+    const auto at_once =
+        static_cast<Index>(std::clamp(Advance::most_ahead / step, 1.0, most_steps_of_launch));
     for (Index l = 0; l < moves_.n_leapfrog; l += at_once) {
       const Index count = std::min(at_once, moves_.n_leapfrog - l);
-      if (pace != nullptr) pace->add(static_cast<double>(count) * step);
+      if (advance != nullptr) advance->add(static_cast<double>(count) * step);
       small_->leap(w_.data(), q_.data(), state, n, t_, beta_, epsilon_, static_cast<int>(count), l == 0,
                    l + count == moves_.n_leapfrog);
     }
   }
 
-  void leap_by_products(const leapfrog::LeapState<T>& state, Index n, double step, Pace* pace) {
+  void leap_by_products(const leapfrog::LeapState<T>& state, Index n, double step, Advance* advance) {
     const Index units = density_.width();
     T h = epsilon_ / 2;
     for (Index l = 0; l < moves_.n_leapfrog; ++l) {
-      if (pace != nullptr) pace->add(step);
+      if (advance != nullptr) advance->add(step);
       const bool goes_on = l + 1 < moves_.n_leapfrog;
       const T* q = l == 0 ? q_.data() : state.q;
       if (goes_on) times_gram(q, n);
@@ -516,7 +517,7 @@ class ChainMoves {
   Buffer<Count> count_;
   std::optional<SmallPass<T>> small_;
   std::optional<HiddenPass<T>> large_;
-  Pace pace_;
+  Advance advance_;
 };
 
 }  // namespace

@@ -12,20 +12,19 @@
 
 namespace thalweg::cuda {
 
-// Lets the kernel have so much dynamic shared memory, which above 48 KiB has to be asked for, before its
-// occupancy is asked for too; then as much of the multiprocessor's memory as can be is given to shared
-// memory.
+// Lets the kernel have so much dynamic shared memory, which has to be asked for where it is more than 48 KiB
+// together with the static one, of which no kernel has more than 16, before its occupancy is asked for too;
+// then as much of the multiprocessor's memory as can be is given to shared memory.
 template <class... Parameters>
 void allow_shared(void (*kernel)(Parameters...), std::size_t shared_bytes) {
-  constexpr std::size_t free_of_asking = std::size_t{48} << 10;
+  constexpr std::size_t free_of_asking = std::size_t{32} << 10;
   if (shared_bytes <= free_of_asking) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(shared_bytes)));
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));  // per cent
 }
 
-// Starts kernel(arguments...) on the stream, with `shared_bytes` of dynamic shared memory, more than 48 KiB
-// included.
+// Starts kernel(arguments...) on the stream, with `shared_bytes` of dynamic shared memory, however much.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream& stream,
             std::type_identity_t<Parameters>... arguments) {

@@ -1,7 +1,6 @@
 #include "cuda/memory.hpp"
 
 #include <cstdint>
-#include <limits>
 
 #include "core/error.hpp"
 
@@ -17,8 +16,8 @@ cudaMemPool_t pool() {
     properties.location.id = device_number;
     cudaMemPool_t p = nullptr;
     check(cudaMemPoolCreate(&p, &properties));
-    std::uint64_t keep_everything = std::numeric_limits<std::uint64_t>::max();
-    check(cudaMemPoolSetAttribute(p, cudaMemPoolAttrReleaseThreshold, &keep_everything));
+    std::uint64_t kept = device().memory / 4;  // what is free beyond goes back to the driver, for others
+    check(cudaMemPoolSetAttribute(p, cudaMemPoolAttrReleaseThreshold, &kept));
     return p;
   }();
   return made;
@@ -47,15 +46,20 @@ void* allocate(std::size_t bytes, Stream& stream) {
   return memory;
 }
 
-void deallocate(void* memory, Stream& stream) noexcept { (void)cudaFreeAsync(memory, stream.get()); }
+void deallocate(void* memory, Stream& stream) noexcept {
+  const auto lock = stream.alone();
+  (void)cudaFreeAsync(memory, stream.get());
+}
 
 void upload_bytes(const void* from, void* to, std::size_t bytes, Stream& stream) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream.get()));
-  // Ordinary memory has been read by now; pinned memory, which some libraries hand out, is read when its turn
-  // comes.
+  // Ordinary memory has been read by now, unless the device can read it itself; pinned memory, which some
+  // libraries hand out, is read when its turn comes.
   cudaPointerAttributes attributes{};
   if (cudaPointerGetAttributes(&attributes, from) != cudaSuccess) (void)cudaGetLastError();
-  if (attributes.type == cudaMemoryTypeHost || attributes.type == cudaMemoryTypeManaged) stream.synchronize();
+  if (device().reads_pageable_memory || attributes.type == cudaMemoryTypeHost ||
+      attributes.type == cudaMemoryTypeManaged)
+    stream.synchronize();
 }
 
 void trim_memory() { check(cudaMemPoolTrimTo(pool(), 0)); }

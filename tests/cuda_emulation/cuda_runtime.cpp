@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <map>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -54,6 +56,30 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
     work();
   }
   return cudaSuccess;
+}
+
+namespace {
+std::mutex asking;
+std::map<const void*, std::size_t> asked_for;  // dynamic shared memory of kernels
+}  // namespace
+
+cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
+  cudaDeviceProp device{};
+  cudaGetDeviceProperties(&device, 0);
+  if (bytes > device.sharedMemPerBlockOptin) return cudaErrorInvalidValue;
+  const std::lock_guard lock(asking);
+  asked_for[kernel] = bytes;
+  return cudaSuccess;
+}
+
+bool may_have_shared(const void* kernel, std::size_t bytes) {
+  constexpr std::size_t most_static = 16 << 10;  // is not known here
+  cudaDeviceProp device{};
+  cudaGetDeviceProperties(&device, 0);
+  if (bytes + most_static <= device.sharedMemPerBlock) return true;
+  const std::lock_guard lock(asking);
+  const auto found = asked_for.find(kernel);
+  return found != asked_for.end() && bytes <= found->second;
 }
 
 cudaError_t check_launch(const cudaLaunchConfig_t& config) {

@@ -57,6 +57,7 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount, l2CacheSize;
+  int pageableMemoryAccess;
   std::size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
 };
 cudaError_t cudaGetDeviceCount(int* count);
@@ -153,13 +154,15 @@ enum cudaFuncAttribute {
   cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
   cudaFuncAttributePreferredSharedMemoryCarveout = 9
 };
+namespace emulation {
+// Shared memory that a kernel may have: more than 48 KiB, its static one included, has to be asked for.
+[[nodiscard]] cudaError_t allow_shared(const void* kernel, std::size_t bytes);
+[[nodiscard]] bool may_have_shared(const void* kernel, std::size_t bytes);
+}  // namespace emulation
 template <class F>
-cudaError_t cudaFuncSetAttribute(F* /*kernel*/, cudaFuncAttribute attribute, int value) {
-  cudaDeviceProp device{};
-  cudaGetDeviceProperties(&device, 0);
-  const bool fits = attribute != cudaFuncAttributeMaxDynamicSharedMemorySize ||
-                    value <= static_cast<int>(device.sharedMemPerBlockOptin);
-  return fits ? cudaSuccess : cudaErrorInvalidValue;
+cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  return emulation::allow_shared(reinterpret_cast<const void*>(kernel), static_cast<std::size_t>(value));
 }
 template <class F>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, F* /*kernel*/, int block_size,
@@ -190,6 +193,8 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   if (const cudaError_t fault = emulation::check_launch(*config); fault != cudaSuccess) return fault;
+  if (!emulation::may_have_shared(reinterpret_cast<const void*>(kernel), config->dynamicSmemBytes))
+    return cudaErrorInvalidValue;
   std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
   return emulation::enqueue(config->stream, [config = *config, kernel, values] {
     emulation::run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes,

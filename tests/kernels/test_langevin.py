@@ -379,6 +379,14 @@ def test_trajectories_by_every_path(sizes: Any, n_top: int, dtype: Any, cuda: An
             assert_near(a, b, dtype, 10)
 
 
+def test_layers_take_shared_memory_that_must_be_asked_for(cuda: Any) -> None:
+    """Between 32 and 48 KiB of it, besides what the kernel has by itself."""
+    density = random_density((5, 64), 20, "sigmoid", np.float32)
+    X = random_rows(9, 5, np.float32)
+    found, expected = (move(kernels, density, X, n_steps=1) for kernels in (cuda, cpu))
+    assert_near(found[0], expected[0], np.float32, 10)
+
+
 def test_long_trajectories_are_cut_into_launches(dtype: Any, cuda: Any) -> None:
     """Where one launch would take too long for Ctrl-C the units' state goes by the device's memory."""
     density = random_density((3, 4), 2, "sigmoid", dtype)

@@ -79,7 +79,12 @@ struct ForeignMemory final : Memory {
 
   explicit ForeignMemory(ManagedTensor* given) : tensor(given) { is_foreign = true; }
   ~ForeignMemory() override {
-    if (home) (void)cudaStreamSynchronize(home->get());
+    if (home) {
+      std::optional<py::gil_scoped_release> release;
+      if (PyGILState_Check() != 0) release.emplace();  // other libraries let go where they like
+      const auto lock = home->alone();
+      (void)cudaStreamSynchronize(home->get());
+    }
     if (tensor->deleter != nullptr) tensor->deleter(tensor);
   }
 };
@@ -281,20 +286,32 @@ struct Export {
   ManagedTensor managed{};
   DeviceArray array;
   std::vector<std::int64_t> shape, strides;
+  std::optional<cudaStream_t> consumer;  // its stream, where that lives as long as the process
 };
 
-// The consumer's work may still be under way when it lets go, on streams that we do not know.
+// The consumer's work may still be under way when it lets go.
 template <class ManagedTensor>
 void end_export(ManagedTensor* managed) {
   auto* const exported = static_cast<Export<ManagedTensor>*>(managed->context);
-  if (cudaDeviceSynchronize() != cudaSuccess) return;  // the device is lost: nothing is worth freeing
+  try {
+    const DeviceGuard guard;
+    if (exported->consumer) {
+      exported->array.memory->home->wait_for(*exported->consumer);
+    } else {
+      check(cudaDeviceSynchronize());
+    }
+  } catch (const Error&) {
+    return;  // the device is lost, or another process's: nothing is worth freeing
+  }
   delete exported;
 }
 
 template <class ManagedTensor>
-py::capsule export_array(const DeviceArray& a, const char* name, std::uint64_t flags) {
+py::capsule export_array(const DeviceArray& a, const char* name, std::uint64_t flags,
+                         const std::optional<cudaStream_t>& consumer) {
   auto exported = std::make_unique<Export<ManagedTensor>>();
   exported->array = a;
+  exported->consumer = consumer;
   exported->shape.assign(a.shape.begin(), a.shape.end());
   const auto strides = c_strides(a.shape);
   exported->strides.assign(strides.begin(), strides.end());
@@ -326,13 +343,18 @@ py::capsule export_array(const DeviceArray& a, const char* name, std::uint64_t f
 }
 
 // DLPack's numbers for streams: None and 1 the default one, 2 the thread's default one, -1 none at all.
-void let_consumer_wait(const DeviceArray& a, const std::optional<std::int64_t>& stream) {
+// Returns the stream if it is one of the default ones.
+std::optional<cudaStream_t> let_consumer_wait(const DeviceArray& a,
+                                              const std::optional<std::int64_t>& stream) {
   require(!stream || *stream >= -1, "stream: expected None, -1 or a stream's number, got ",
           stream.value_or(0));
   require(!stream || *stream != 0, "stream: 0 could be either default stream; use 1 or 2");
-  if (stream && *stream == -1) return;
+  const std::int64_t number = stream.value_or(1);
+  if (number == -1) return {};
   const DeviceGuard guard;
-  a.memory->home->let_wait(reinterpret_cast<cudaStream_t>(static_cast<std::uintptr_t>(stream.value_or(1))));
+  auto* const consumer = reinterpret_cast<cudaStream_t>(static_cast<std::uintptr_t>(number));
+  a.memory->home->let_wait(consumer);
+  return number <= 2 ? std::optional(consumer) : std::nullopt;
 }
 
 py::capsule to_dlpack(const DeviceArray& given, const std::optional<std::int64_t>& stream,
@@ -346,11 +368,11 @@ py::capsule to_dlpack(const DeviceArray& given, const std::optional<std::int64_t
   if (given.memory->is_read_only && !has_version && !is_copied)
     throw py::buffer_error("max_version: a read-only array needs DLPack 1; ask for a copy");
   const DeviceArray array = is_copied ? copied(given) : given;
-  let_consumer_wait(array, stream);
-  if (!has_version) return export_array<dlpack::Managed>(array, "dltensor", 0);
+  const auto consumer = let_consumer_wait(array, stream);
+  if (!has_version) return export_array<dlpack::Managed>(array, "dltensor", 0, consumer);
   const std::uint64_t flags =
       (is_copied ? dlpack::flag_copied : 0) | (array.memory->is_read_only ? dlpack::flag_read_only : 0);
-  return export_array<dlpack::ManagedVersioned>(array, "dltensor_versioned", flags);
+  return export_array<dlpack::ManagedVersioned>(array, "dltensor_versioned", flags, consumer);
 }
 
 py::dict array_interface(const DeviceArray& a) {
