@@ -741,7 +741,8 @@ class DriverWithoutDevice:
 @pytest.mark.parametrize(
     "command",
     [
-        *(["learn", name] for name in ("sparse-coding", "conv-sparse-coding", "rbm", "gaussian-rbm")),
+        *(["learn", name] for name in ("sparse-coding", "conv-sparse-coding", "conv-autoencoder", "rbm")),
+        ["learn", "gaussian-rbm"],
         *(["learn", "deep-energy", "--loss", "nce"], ["learn", "sparse-coding", "--resume"]),
         *(["encode", "no-model", "no-image"], ["score", "no-run", "gaussian"], ["modes", "no-run"]),
         *(["denoise", "no-image"], ["inpaint", "no-image", "--mask", "no-mask"]),

@@ -447,11 +447,10 @@ def test_the_sample_photographs_are_the_default(monkeypatch: pytest.MonkeyPatch,
 
 # --- devices
 
-DEVICE_COMMANDS = (CODING,)
 TINY = ["--n-components", "2", "--filter-size", "3", "--epochs", "1", "--quiet"]
 
 
-@pytest.mark.parametrize("name", DEVICE_COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_learning_on_the_device(
     cuda: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -129,6 +129,7 @@ def _add_conv_autoencoder(models: Any) -> None:
     add("learning_rate", "part of a Newton step that a step is", type=_number(0), metavar="R")
     _add_image_options(p, add)
     _add_course(p)
+    _add_device(p)
     p.set_defaults(run=learn_conv_autoencoder)
 
 

@@ -108,10 +108,8 @@ def learn(job: Job[M, D], args: argparse.Namespace) -> int:
     else:
         _refuse_to_lose_a_run(job, out, args.overwrite)
         model = job.new(given, args.inputs)
-    model.learner.set_params(n_jobs=args.threads)
-    if "device" in args:
-        _require_loss(job, model, args.device)
-        model.learner.set_params(device=args.device)
+    _require_loss(job, model, args.device)
+    model.learner.set_params(n_jobs=args.threads, device=args.device)
     writable_folder(args.out)
     data = job.data(model)
     interrupted = _learn(job, model, data, out, args.checkpoint_every, args.quiet)
@@ -203,7 +201,7 @@ def _model_to_resume(job: Job[M, D], out: Path, given: dict[str, Any], paths: li
 def _learn(job: Job[M, D], model: M, data: D, out: Path, checkpoint_every: float, quiet: bool) -> bool:
     """Learns to the end of the last epoch, or to Ctrl-C; whether it was Ctrl-C."""
     options, learner, rows = model.run["options"], model.learner, job.rows(data)
-    _note_build(model.run, getattr(learner, "device", "cpu"))
+    _note_build(model.run, learner.device)
     n_steps = options["epochs"] * job.steps_per_epoch(model, rows) * job.n_stages(model)
     begun = hasattr(learner, "n_steps_")
     if begun and learner.n_steps_ >= n_steps:
@@ -305,6 +303,6 @@ def _note_build(run: dict[str, Any], device: str) -> None:
 
 
 def _how_to_go_on(job: Job[M, D], model: M, out: Path) -> str:
-    device = getattr(model.learner, "device", "cpu")
+    device = model.learner.device
     more = "" if device == "cpu" else f" --device {device}"
     return f"what was learnt is in {out}. Go on with: thalweg learn {job.command} --out {out} --resume{more}"
