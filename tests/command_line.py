@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thalweg import _native
 from thalweg.cli import main
 from thalweg.persistence import load_model
 
@@ -38,6 +39,24 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[object]) -> st
     assert len(lines) == 1, lines
     assert lines[0].startswith("thalweg: ")
     return lines[0]
+
+
+def hide_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this an installation without the CUDA backend."""
+    monkeypatch.setitem(sys.modules, "thalweg._cuda", None)
+
+
+def devices_of_kernels(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The devices whose kernels are taken from now on."""
+    taken: set[str] = set()
+    kernels = _native.kernels
+
+    def noted(device: str) -> object:
+        taken.add(device)
+        return kernels(device)
+
+    monkeypatch.setattr(_native, "kernels", noted)
+    return taken
 
 
 def metrics_of(out: Path) -> dict:

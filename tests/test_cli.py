@@ -20,7 +20,7 @@ import scipy.sparse
 from PIL import Image
 
 import thalweg
-from command_line import complaint, errors_of_sigint, photograph
+from command_line import complaint, devices_of_kernels, errors_of_sigint, hide_cuda, photograph
 from thalweg import SparseCoder, datasets
 from thalweg.cli import learn_sparse_coding as learn
 from thalweg.cli import main, page, patch_model, photographs, run, targets
@@ -29,7 +29,7 @@ from thalweg.cli.codes import CodesFile
 from thalweg.cli.patch_model import PatchModel
 from thalweg.cli.report_sparse_coding import _comparisons
 from thalweg.cli.sections import Comparison
-from thalweg.persistence import save_model
+from thalweg.persistence import load_model, save_model
 from thalweg.preprocessing import PatchGrid
 
 SMALL = [
@@ -295,11 +295,19 @@ def test_another_build_is_noted(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted_run(photos, tmp_path)
-    here = run.build()
-    monkeypatch.setattr(run, "build", lambda: {**here, "instruction_set": "v9"})
+    here = run.build("cpu")
+    monkeypatch.setattr(run, "build", lambda device: {**here, "instruction_set": "v9"})
     assert main(["learn", "sparse-coding", "--out", str(tmp_path), "--resume", "--quiet"]) == 0
     assert f"instruction_set {here['instruction_set']} -> v9" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "metrics.json").read_text())["builds"]) == 2
+
+
+def test_a_build_that_names_no_device_is_of_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = {name: value for name, value in run.build("cpu").items() if name != "device"}
+    builds = [earlier]
+    run._note_build({"builds": builds}, "cpu")
+    assert builds == [earlier]
+    assert capsys.readouterr().err == ""
 
 
 def test_sigint_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
@@ -714,6 +722,125 @@ def test_bad_option_values(option: str, value: str, capsys: pytest.CaptureFixtur
         main(["learn", "sparse-coding", f"{option}={value}"])
     assert ended.value.code == 2
     assert f"argument {option}: " in capsys.readouterr().err
+
+
+# --- devices
+
+TINY = [
+    *("--patch-size", "3", "--n-components", "4", "--n-patches", "40", "--max-side", "16"),
+    *("--batch-size", "20", "--epochs", "1", "--quiet"),
+]
+
+
+class DriverWithoutDevice:
+    @staticmethod
+    def device_fault() -> str:
+        return "no NVIDIA GPU is visible (no CUDA-capable device is detected)"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["learn", name] for name in ("sparse-coding", "conv-sparse-coding", "conv-autoencoder", "rbm")),
+        ["learn", "gaussian-rbm"],
+        *(["learn", "deep-energy", "--loss", "nce"], ["learn", "sparse-coding", "--resume"]),
+        *(["encode", "no-model", "no-image"], ["score", "no-run", "gaussian"], ["modes", "no-run"]),
+        *(["denoise", "no-image"], ["inpaint", "no-image", "--mask", "no-mask"]),
+    ],
+    ids=lambda c: "-".join(c[:2]),
+)
+def test_a_device_that_is_not_there_is_said_before_any_work(
+    command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [*command, "--out", "out.png", "--device", "cuda"]
+    hide_cuda(monkeypatch)
+    line = complaint(capsys, command)
+    assert line.startswith("thalweg: --device cuda: this installation was built without CUDA: pip install")
+    monkeypatch.setitem(sys.modules, "thalweg._cuda", DriverWithoutDevice)
+    assert complaint(capsys, command).startswith("thalweg: --device cuda: no NVIDIA GPU is visible")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_device_is_a_bad_option_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["learn", "sparse-coding", "--device", "gpu"])
+    assert ended.value.code == 2
+    assert "argument --device: invalid choice: 'gpu'" in capsys.readouterr().err
+
+
+def test_a_run_names_its_device(finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert json.loads((finished / "metrics.json").read_text())["builds"][-1]["device"] == "cpu"
+    assert "device cpu" in (finished / "report.html").read_text()
+    assert main(["show", str(finished / "model.safetensors"), "--out", str(tmp_path / "a.png")]) == 0
+    assert re.search(r"^build .*, cpu(,|$)", capsys.readouterr().out, re.M)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny") / "t.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16))
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def test_sparse_coding_on_the_device(
+    cuda: object, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["learn", "sparse-coding", str(tiny), *TINY, "--out"]
+    assert main([*command, str(tmp_path / "cpu")]) == 0
+    taken = devices_of_kernels(monkeypatch)
+    assert main([*command, str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    assert taken == {"cuda"}
+    on_host, there = (state(tmp_path / name)["components_"] for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(there, on_host, atol=0.02)  # rows are solved to a gap of 1e-3
+    metrics = json.loads((tmp_path / "cuda" / "metrics.json").read_text())
+    assert metrics["builds"][-1]["device"].startswith("cuda (")
+    assert metrics["held_out"]["worst_gap"] <= metrics["held_out"]["tolerance"]
+    assert "device cuda (" in (tmp_path / "cuda" / "report.html").read_text()
+
+
+def test_what_a_device_has_learnt_is_used_without_one(
+    cuda: object,
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = str(tmp_path / "model.safetensors")
+    learn_here = ["learn", "sparse-coding", "--out", str(tmp_path), "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Failing, "error", KeyboardInterrupt(), raising=False)
+        patch.setattr(learn, "_Recorder", Failing)
+        assert main([*learn_here, str(tiny), *TINY, "--batch-size", "5", "--device", "cuda"]) == 130
+    assert f"--out {tmp_path} --resume --device cuda" in capsys.readouterr().err
+    hide_cuda(monkeypatch)
+    assert main(["show", path, "--out", str(tmp_path / "atoms.png")]) == 0
+    codes = ["--out", str(tmp_path / "codes.npz"), "--quiet", "--tol", "1e-6"]
+    assert main(["encode", path, str(tiny), *codes]) == 0
+    assert main(["reconstruct", codes[1], "--model", path, "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main([*learn_here, "--resume"]) == 0
+    assert "note: the run was begun with another build (device cuda (" in capsys.readouterr().err
+    model = load_model(path)
+    assert (model.n_steps_, model.device) == (8, "cpu")
+
+
+def test_encode_on_the_device(
+    cuda: object, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["learn", "sparse-coding", str(tiny), *TINY, "--out", str(tmp_path)]) == 0
+    encode = ["encode", str(tmp_path / "model.safetensors"), str(tiny), "--tol", "1e-6", "--step", "3"]
+    assert main([*encode, "--out", str(tmp_path / "cpu.npz")]) == 0
+    taken = devices_of_kernels(monkeypatch)
+    assert main([*encode, "--out", str(tmp_path / "cuda.npz"), "--device", "cuda"]) == 0
+    assert taken == {"cuda"}
+    on_host, there = (scipy.sparse.load_npz(tmp_path / f"{name}.npz").toarray() for name in ("cpu", "cuda"))
+    assert on_host.any()
+    np.testing.assert_allclose(there, on_host, atol=1e-2)
 
 
 def all_actions(command: argparse.ArgumentParser) -> list[argparse.Action]:

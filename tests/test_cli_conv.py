@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph, state
+from command_line import (
+    assert_same_state,
+    complaint,
+    errors_of_sigint,
+    hide_cuda,
+    metrics_of,
+    photograph,
+    state,
+)
 from thalweg import datasets
 from thalweg.cli import convolutional_images, convolutional_results, learn_convolutional, main, page
 from thalweg.cli.convolutional_images import Photographs, Preprocessing, images_of
@@ -435,3 +443,30 @@ def test_the_sample_photographs_are_the_default(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(learn_convolutional, "learn", note)
     assert main(["learn", CODING]) == 0
     assert [file.name for file in learnt.files] == ["china.jpg", "flower.jpg"]
+
+
+# --- devices
+
+TINY = ["--n-components", "2", "--filter-size", "3", "--epochs", "1", "--quiet"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_learning_on_the_device(
+    cuda: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 20)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    learn = ["learn", name, str(tmp_path / "noise.png"), *TINY, "--out"]
+    assert main([*learn, str(tmp_path / "cpu")]) == 0
+    assert main([*learn, str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    found = metrics_of(tmp_path / "cuda")
+    assert found["builds"][-1]["device"].startswith("cuda (")
+    assert "held_out" in found
+    on_host, there = (state(tmp_path / place)["components_"] for place in ("cpu", "cuda"))
+    np.testing.assert_allclose(there, on_host, atol=0.05)
+    assert load_model(tmp_path / "cuda" / "model.safetensors").device == "cuda"
+    hide_cuda(monkeypatch)
+    picture = str(tmp_path / "filters.png")
+    assert main(["show", str(tmp_path / "cuda" / "model.safetensors"), "--out", picture]) == 0
+    assert main(["learn", name, "--out", str(tmp_path / "cuda"), "--resume", "--epochs", "2", "--quiet"]) == 0
+    assert [build["device"] for build in metrics_of(tmp_path / "cuda")["builds"]][1:] == ["cpu"]

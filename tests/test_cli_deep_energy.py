@@ -11,10 +11,18 @@ import pytest
 from PIL import Image
 from scipy.stats import multivariate_normal
 
-from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph
+from command_line import (
+    assert_same_state,
+    complaint,
+    devices_of_kernels,
+    errors_of_sigint,
+    hide_cuda,
+    metrics_of,
+    photograph,
+)
 from test_cli_rbm import write_mnist
 from thalweg import BernoulliRBM, ConstrainedGaussian, ScoreMatchingAutoencoder, SparseCoder
-from thalweg.cli import density_scores, learn_deep_energy, main, page, patch_gaussian, score
+from thalweg.cli import density_metrics, density_scores, learn_deep_energy, main, page, patch_gaussian, score
 from thalweg.cli.density_data import density_rows
 from thalweg.cli.density_model import DensityModel
 from thalweg.cli.modes import distinct
@@ -540,3 +548,81 @@ def test_the_gaussian_of_many_patches_is_not_regularised() -> None:
     pixels = np.random.default_rng(0).normal(size=(5000, 4)) @ np.diag([1.0, 2.0, 1.0, 1.0])
     gaussian = fit_gaussian(pixels, (2, 2), "full", 1, "maximum_likelihood", 0.0)
     assert np.allclose(gaussian.precision, np.linalg.inv(np.cov(pixels.T, bias=True)), rtol=1e-6, atol=1e-8)
+
+
+# --- devices
+
+TINY = ["--n-components", "3", "--hidden-layer-sizes", "3", "--patch", "3", "--n-patches", "40"]
+
+
+@pytest.mark.parametrize("loss", ["nce", "conditional_nce", "cd"])
+def test_learning_on_the_device(
+    cuda: object, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    monkeypatch.setattr(density_metrics, "N_MONITORED", 20)
+    monkeypatch.setattr(density_metrics, "_N_EVALUATED", 20)
+    learn = [*command(photos / "p0.png", tmp_path, *TINY, "--loss", loss, "--epochs", "1"), "--out"]
+    assert main([*learn, str(tmp_path / "cpu")]) == 0
+    assert main([*learn, str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    assert metrics_of(tmp_path / "cuda")["builds"][-1]["device"].startswith("cuda (")
+    on_host, there = (
+        load_model_and_extra(tmp_path / place / "model.safetensors")[0] for place in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(there.filters_, on_host.filters_, atol=1e-4)
+    assert (on_host.device, there.device) == ("cpu", "cuda")
+
+
+def test_losses_that_the_device_has_not_are_refused(
+    cuda: object,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for options in ([], ["--loss", "sliced"]):
+        line = complaint(capsys, [*command(photos, tmp_path / "run", *options), "--device", "cuda"])
+        assert f"--device cuda: --loss {options[-1] if options else 'denoising'} has no kernels there" in line
+        assert "give --loss nce, conditional_nce or cd, or leave --device out" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_and_modes_on_the_device(
+    cuda: object, finished: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = [f"natural={others}", "gaussian", "--patches", "20"]
+    climb = ["modes", str(finished), "--starts", "4", "--max-iter", "3"]
+    outs = {device: tmp_path / device for device in ("cpu", "cuda")}
+    found = {}
+    for device, out in outs.items():
+        taken = devices_of_kernels(monkeypatch)
+        rest = ["--device", device, "--out", str(out)]
+        assert main(["score", str(finished), *sets, *rest]) == 0
+        assert main([*climb, *rest]) == 0
+        assert taken == {device}
+        log_p = scores_of(out)["models"][0]["scores"]["log_p"]
+        found[device] = [each[name] for each in log_p.values() for name in ("mean", "std")]
+        found[device] += [mode["log_p"] for mode in json.loads((out / "modes.json").read_text())["modes"]]
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=1e-3)
+
+
+def test_a_density_that_was_learnt_on_a_device_is_scored_without_one(
+    finished: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = DensityModel.load(finished / "model.safetensors")
+    model.learner.set_params(device="cuda")
+    model.save(tmp_path / "model.safetensors")
+    hide_cuda(monkeypatch)
+    assert main(["score", str(tmp_path), f"natural={others}", "--patches", "20", "--out", str(tmp_path)]) == 0
+    assert main(["modes", str(tmp_path), "--starts", "3", "--max-iter", "3", "--out", str(tmp_path)]) == 0
+
+
+def test_a_density_that_the_device_has_not_is_refused(
+    cuda: object, others: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "g.safetensors"
+    X = np.random.default_rng(0).normal(size=(400, 16))
+    save_model(ConstrainedGaussian("full", image_shape=(4, 4)).fit(X), file)
+    score_it = ["score", file, f"natural={others}", "--out", tmp_path / "scores"]
+    line = complaint(capsys, [*score_it, "--device", "cuda"])
+    assert "g.safetensors holds a ConstrainedGaussian, which has no kernels there" in line
+    assert not (tmp_path / "scores").exists()

@@ -13,7 +13,14 @@ from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from command_line import assert_same_state, complaint, errors_of_sigint, metrics_of, photograph
+from command_line import (
+    assert_same_state,
+    complaint,
+    errors_of_sigint,
+    hide_cuda,
+    metrics_of,
+    photograph,
+)
 from thalweg import datasets
 from thalweg.cli import learn_rbm, main, page, rbm_data, rbm_metrics
 from thalweg.cli.rbm_data import Rows
@@ -585,3 +592,40 @@ def test_names_of_files_are_escaped_in_the_report(tmp_path: Path) -> None:
     text = (out / "report.html").read_text()
     assert "<b>.png" not in text
     assert "&lt;b&gt;.png" in text
+
+
+# --- devices
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_learning_on_the_device(
+    cuda: object, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(rbm_metrics, "SWEEPS", (0, 1, 2))
+    tiny = ["--n-components", "3", "--patch-size", "3", "--n-patches", "30", "--batch-size", "10"]
+    learn = ["learn", name, str(photos / "p0.png"), *SMALL, *tiny, "--epochs", "1", "--out"]
+    assert main([*learn, str(tmp_path / "cpu")]) == 0
+    assert main([*learn, str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    found = metrics_of(tmp_path / "cuda")
+    assert found["builds"][-1]["device"].startswith("cuda (")
+    # Draws are those of the CPU, but for a probability that rounding moves across one.
+    on_host, there = (
+        load_model_and_extra(tmp_path / place / "model.safetensors")[0] for place in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(there.components_, on_host.components_, atol=1e-4)
+    assert (on_host.device, there.device) == ("cpu", "cuda")
+    hide_cuda(monkeypatch)
+    monkeypatch.setattr(rbm_metrics, "SWEEPS", (0, 1))
+    assert main(["learn", name, "--out", str(tmp_path / "cuda"), "--resume", "--epochs", "2", "--quiet"]) == 0
+    assert [build["device"] for build in metrics_of(tmp_path / "cuda")["builds"]][1:] == ["cpu"]
+
+
+def test_a_loss_that_the_device_has_not_is_refused(
+    cuda: object, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn = ["learn", "gaussian-rbm", photos, "--loss", "score_matching", "--out", tmp_path / "run"]
+    line = complaint(capsys, [*learn, "--device", "cuda"])
+    assert (
+        "--device cuda: --loss score_matching has no kernels there; give --loss cd, pcd, fpcd, pt or" in line
+    )
+    assert not (tmp_path / "run").exists()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import complaint, photograph
+from command_line import complaint, devices_of_kernels, hide_cuda, photograph
 from thalweg import ConvolutionalDictionaryLearning, SparseCoder
 from thalweg.cli import main, picture_files
 from thalweg.cli import restore as commands
@@ -389,3 +389,41 @@ def test_ctrl_c_ends_the_work_and_writes_nothing() -> None:
         assert process.wait(timeout=10) == 130
         assert "thalweg: interrupted" in process.stderr.read()
     assert not Path("denoised.png").exists()
+
+
+# --- devices
+
+
+def test_repairs_on_the_device(cuda: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = CLEAN[:8, :9, 0]
+    save(clean, "small.png")
+    save(HOLES[:8, :9].astype(np.uint8) * 255, "holes.png")
+    learner = ConvolutionalDictionaryLearning(2, 3, max_iter=1, random_state=0, device="cuda")
+    save_model(learner.fit(clean[None] / 255.0), "filters.safetensors")
+    given = ["--model", "filters.safetensors"]
+    for command in (
+        ["denoise", "small.png", "--sigma", "9"],
+        ["inpaint", "small.png", "--mask", "holes.png"],
+    ):
+        with monkeypatch.context() as patch:
+            taken = devices_of_kernels(patch)
+            assert run(*command, *given, "--out", "there.png", "--device", "cuda") == 0
+            assert taken == {"cuda"}
+            hide_cuda(patch)  # the model was learnt on the device all the same
+            assert run(*command, *given, "--out", "here.png") == 0
+        there, here = (read_picture(Path(f"{name}.png")).pixels.astype(int) for name in ("there", "here"))
+        assert np.abs(there - here).max() <= 8  # codes are solved to a gap of 1e-2
+        assert np.any(here != clean)
+
+
+def test_patches_are_not_repaired_on_the_device(cuda: object, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (
+        ["denoise", "clean.png", "--sigma", "9"],
+        ["inpaint", "damaged.png", "--mask", "mask.png"],
+    ):
+        for method in ("auto", "patches"):
+            line = complaint(capsys, [*command, "--method", method, "--device", "cuda", "--quiet"])
+            assert "device: 'cuda' has no kernels for method 'patches'" in line
+            assert "take method 'convolutional', or device 'cpu'" in line
+    assert not Path("denoised.png").exists()
+    assert not Path("inpainted.png").exists()

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from command_line import devices_of_kernels, hide_cuda
 from reference import networks as reference
 from thalweg._base import Network
 from thalweg.energies import ConvolutionalNetwork, DenseNetwork, dense
@@ -198,9 +199,9 @@ def test_laplacian_refuses_relu() -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("is_flat", [False, True])
-def test_convolutional_outputs_are_the_reference(name: str, is_flat: bool, dtype: Any) -> None:
+def test_convolutional_outputs_are_the_reference(name: str, is_flat: bool, dtype: Any, backend: str) -> None:
     layers, head, X = conv_problem(name, dtype)
-    network = conv_of(layers, head)
+    network = conv_of(layers, head, device=backend)
     assert isinstance(network, Network)
     assert network.map_shapes == [(3, 3, 3), (4, 2, 1)]
     G, _ = network.forward(X.reshape(5, -1) if is_flat else X)
@@ -227,6 +228,45 @@ def test_convolutional_gradients_are_central_differences(name: str) -> None:
     assert network.pullback(tape, g)[1] is None
     # What pooling leaves out is the last row of 7; the last row of pixels is seen from there alone.
     assert_array_equal(as_images[:, :, -1], 0)
+
+
+def test_convolutional_gradients_on_the_device(
+    dtype: Any, rtol: float, cuda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, head, X = conv_problem(dtype=dtype)
+    g = np.random.default_rng(4).normal(size=(5, 2))
+    on_host, there = conv_of(layers, head), conv_of(layers, head, device="cuda")
+    taken = devices_of_kernels(monkeypatch)
+    found, in_X = there.pullback(there.forward(X)[1], g, inputs=True)
+    assert "cuda" in taken
+    expected, expected_in_X = on_host.pullback(on_host.forward(X)[1], g, inputs=True)
+    for name, gradient in expected.items():
+        assert found[name].dtype == dtype
+        assert relative(found[name], gradient) <= rtol, name
+    assert relative(in_X, expected_in_X) <= rtol
+    assert relative(there.input_gradient(X, g), expected_in_X) <= rtol
+    assert there.with_parameters(there.parameters).device == "cuda"
+    nothing, tape = there.forward(X[:0])
+    assert nothing.shape == (0, 2)
+    assert not there.pullback(tape, nothing)[0]["filters_0"].any()
+
+
+def test_convolutional_parameters_that_overflow_on_the_device_are_named(cuda: Any) -> None:
+    layers, head, X = conv_problem("relu", np.float32)
+    network = conv_of(layers, head, device="cuda")
+    large = {name: 1e30 * p for name, p in network.parameters.items()}
+    with pytest.raises(FloatingPointError, match="maps of the network are not finite in float32"):
+        network.with_parameters(large).forward(X)
+    with pytest.raises(TypeError, match=r"^X: expected an array of NumPy, .* got one there"):
+        network.forward(cuda.to_device(X))
+
+
+def test_a_network_for_a_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_cuda(monkeypatch)
+    with pytest.raises(RuntimeError, match=r"^device='cuda': .*built without CUDA"):
+        ConvolutionalNetwork.random((1, 4, 4), 2, 2, device="cuda")
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu' or 'cuda', got 'gpu'"):
+        ConvolutionalNetwork.random((1, 4, 4), 2, 2, device="gpu")
 
 
 # --- both

@@ -15,7 +15,17 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from thalweg.models import DictionaryLearning, MiniBatchDictionaryLearning, SparseCoder
+from command_line import hide_cuda
+from thalweg.models import (
+    BernoulliRBM,
+    ConvolutionalDictionaryLearning,
+    ConvolutionalSparseCoder,
+    DeepEnergyModel,
+    DictionaryLearning,
+    GaussianBernoulliRBM,
+    MiniBatchDictionaryLearning,
+    SparseCoder,
+)
 from thalweg.persistence import load_model, load_model_and_extra, save_model, write_atomically
 
 RNG = np.random.default_rng(0)
@@ -52,6 +62,34 @@ def test_a_model_comes_back_the_same(tmp_path: Path, cls: type) -> None:
     assert np.array_equal(loaded.transform(X), saved.transform(X))
     save_model(loaded, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+
+
+LEARNT = {
+    "sparse-coder": lambda: model(SparseCoder),
+    "mini-batch": lambda: model(MiniBatchDictionaryLearning),
+    "bernoulli": lambda: BernoulliRBM(3, n_iter=1, random_state=0).fit(np.abs(X) / 9),
+    "gaussian": lambda: GaussianBernoulliRBM(3, n_iter=1, random_state=0).fit(X),
+    "deep-energy": lambda: DeepEnergyModel(3, loss="nce", n_iter=1, random_state=0).fit(X),
+    "filters": lambda: ConvolutionalSparseCoder(RNG.normal(size=(2, 1, 3, 3)), alpha=0.5),
+    "conv": lambda: ConvolutionalDictionaryLearning(2, 3, max_iter=1, random_state=0).fit(X[None]),
+}
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_a_model_of_a_device_is_loaded_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data = np.abs(X[None] if name in ("filters", "conv") else X) / 9
+    saved = LEARNT[name]()
+    method = saved.score_samples if name == "deep-energy" else saved.transform  # its codes are the CPU's
+    expected = method(data)
+    save_model(saved.set_params(device="cuda"), tmp_path / "m.safetensors")
+    hide_cuda(monkeypatch)
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.device == "cuda"
+    with pytest.raises(RuntimeError, match=r"^device='cuda': .*built without CUDA"):
+        getattr(loaded, method.__name__)(data)
+    assert np.array_equal(getattr(loaded.set_params(device="cpu"), method.__name__)(data), expected)
 
 
 def test_learning_goes_on_bit_for_bit(tmp_path: Path) -> None:

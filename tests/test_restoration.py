@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command_line import devices_of_kernels, hide_cuda
 from thalweg import plots
 from thalweg.inference.csc import SparseMaps
 from thalweg.preprocessing import split_frequencies
 from thalweg.restoration import (
     _conjugate_gradients,
     _convolutional,
+    _convolutional_denoising,
+    _convolutional_inpainting,
     _fill,
     _images,
     _patches,
@@ -583,3 +586,58 @@ def test_kodak_photograph(natural_root: Path):
         clean = np.asarray(file.convert("L"), float)[100:228, 100:228]
     noisy = clean + gaussian(clean.shape, 25)
     assert psnr(clean, denoise(noisy, 25, random_state=0)) > psnr(clean, noisy) + 8
+
+
+# --- devices
+
+
+REPAIRS = {
+    "denoise": lambda image, **options: denoise(image, 20, random_state=0, **options),
+    "inpaint": lambda image, **options: inpaint(
+        image, half(image.shape[:2]), max_iter=2, random_state=0, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS)
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "colour"])
+def test_filters_on_the_device(repair, channels, cuda, monkeypatch):
+    monkeypatch.setattr(_convolutional, "_CODING_GAP", 1e-4)
+    image = gaussian((8, 9, *channels), 30) + 100
+    options = {"dictionary": gaussian((2, 1, 3, 2), 1, seed=1)}
+    on_host = repair(image, **options)
+    taken = devices_of_kernels(monkeypatch)
+    there = repair(image, device="cuda", **options)
+    assert taken == {"cuda"}
+    assert np.abs(on_host - image).max() > 5
+    np.testing.assert_allclose(there, on_host, atol=1.0)
+
+
+@pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS)
+def test_filters_are_learnt_on_the_device(repair, cuda, monkeypatch):
+    for module in (_convolutional_denoising, _convolutional_inpainting):
+        monkeypatch.setattr(module, "_BANKS", 1)
+        monkeypatch.setattr(module, "_STEPS", 1)
+    monkeypatch.setattr(_convolutional_inpainting, "_FIRST_STEPS", 1)
+    image = gaussian((8, 9), 30) + 100
+    taken = devices_of_kernels(monkeypatch)
+    there = repair(image, device="cuda", method="convolutional", patch_size=2, n_components=2)
+    assert taken == {"cuda"}
+    assert np.abs(there - image).max() > 1
+
+
+@pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS)
+def test_patches_have_no_kernels_on_the_device(repair, cuda, gray):
+    for options in ({}, {"method": "patches"}, {"dictionary": np.eye(16)}):
+        with pytest.raises(ValueError, match=r"^device: 'cuda' has no kernels for method 'patches'.*'convol"):
+            repair(gray, device="cuda", **options)
+
+
+@pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS)
+def test_a_device_that_is_not_there_is_an_error(repair, gray, monkeypatch):
+    hide_cuda(monkeypatch)
+    for method in ("convolutional", "patches"):
+        with pytest.raises(RuntimeError, match=r"^device='cuda': .*built without CUDA"):
+            repair(gray, device="cuda", method=method)
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu' or 'cuda', got 'gpu'"):
+        repair(gray, device="gpu")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]  # float32 or float64
 
+DEVICES = ("cpu", "cuda")
+
 # More threads than any machine has, and few enough for the kernels' int.
 MAX_THREADS = 2**15
 
@@ -146,7 +148,7 @@ def one_of(value: Any, name: str, choices: tuple[Any, ...]) -> Any:
 
 def device(value: Any) -> str:
     """`value`, which must be "cpu" or "cuda"; whether that one is there is asked when it is used."""
-    if not isinstance(value, str) or value not in ("cpu", "cuda"):
+    if not isinstance(value, str) or value not in DEVICES:
         raise ValueError(f"device: expected 'cpu' or 'cuda', got {value!r}")
     return value
 

@@ -98,7 +98,8 @@ def load_model(path: Any) -> Any:
     Returns
     -------
     estimator : estimator of thalweg.models
-        It predicts, and goes on learning, exactly as the one that was saved.
+        It predicts, and goes on learning, exactly as the one that was saved. Its `device` is the saved one:
+        loading asks for no GPU, and where there is none `set_params(device="cpu")` makes it compute.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .arguments import parser
+from .devices import require_device
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.filterwarnings("always", category=UserWarning)
         warnings.showwarning = _print_warning
         try:
+            require_device(getattr(args, "device", "cpu"))
             code: int = args.run(args)
         except KeyboardInterrupt:
             return _complain("interrupted", 130)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
 from .. import __version__
+from .._check import DEVICES
 from ..energies.sparse_coding import PENALTIES
 from ..inference.csc import BOUNDARIES
+from ..models._rbm_learning import DEVICE_LOSSES as RBM_DEVICE_LOSSES
 from ..models.convolutional_sparse_autoencoder import NONLINEARITIES
+from ..models.deep_energy_model import DEVICE_LOSSES as DENSITY_DEVICE_LOSSES
 from ..restoration import METHODS
 from .codes import encode, reconstruct
 from .energy import LOSSES as ENERGY_LOSSES
@@ -41,6 +44,7 @@ from .show import info, show
 _IMAGES = "PNG, JPEG or TIFF files, or folders"
 _KEPT = "Ctrl-C keeps what was learnt, and --resume goes on."
 _LOSSES = ("cd", "pcd", "fpcd", "pt", "nce")
+_FISTA = "which codes by FISTA"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,6 +90,7 @@ def _add_sparse_coding(models: Any) -> None:
     _add_folder(p, "photographs")
     _add_options(p)
     _add_course(p)
+    _add_device(p, _FISTA)
     p.set_defaults(run=learn_sparse_coding)
 
 
@@ -104,6 +109,7 @@ def _add_conv_sparse_coding(models: Any) -> None:
     add("zero_mean", "whether each channel of a filter sums to zero", action=argparse.BooleanOptionalAction)
     _add_image_options(p, add)
     _add_course(p)
+    _add_device(p, _FISTA)
     p.set_defaults(run=learn_conv_sparse_coding)
 
 
@@ -123,6 +129,7 @@ def _add_conv_autoencoder(models: Any) -> None:
     add("learning_rate", "part of a Newton step that a step is", type=_number(0), metavar="R")
     _add_image_options(p, add)
     _add_course(p)
+    _add_device(p)
     p.set_defaults(run=learn_conv_autoencoder)
 
 
@@ -195,6 +202,7 @@ def _add_rbm(models: Any) -> None:
     add("binarize", "gray pixels as they are, cut at 1/2, or drawn once as 0 or 1", choices=BINARIZE)
     _add_patch_options(add)
     _add_course(p)
+    _add_device(p)
     p.set_defaults(run=learn_rbm)
 
 
@@ -215,6 +223,7 @@ def _add_gaussian_rbm(models: Any) -> None:
     _add_patch_options(add)
     add("whitening_eps", "regularisation of the whitening, in mean eigenvalues", type=_number(0), metavar="E")
     _add_course(p)
+    _add_device(p, _some_losses(RBM_DEVICE_LOSSES))
     p.set_defaults(run=learn_gaussian_rbm)
 
 
@@ -245,6 +254,7 @@ def _add_deep_energy(models: Any) -> None:
         metavar="E",
     )
     _add_course(p)
+    _add_device(p, _some_losses(DENSITY_DEVICE_LOSSES))
     p.set_defaults(run=learn_deep_energy)
 
 
@@ -295,6 +305,7 @@ def _add_score(commands: Any) -> None:
         help="larger images are shrunk to this, in pixels (default: 1024, as in learning)",
     )
     p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
+    _add_device(p, "where free energies of Boltzmann machines are summed on the CPU all the same")
     p.set_defaults(run=score)
 
 
@@ -314,6 +325,7 @@ def _add_modes(commands: Any) -> None:
     )
     p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
     _add_threads(p)
+    _add_device(p)
     p.set_defaults(run=modes)
 
 
@@ -458,6 +470,7 @@ def _add_encode(commands: Any) -> None:
     p.add_argument("--tol", type=_number(0), default=1e-4, metavar="T", help="relative gap (default: 1e-4)")
     p.add_argument("--max-side", type=_integer(1), metavar="N", help="shrink larger images (default: never)")
     _add_threads(p)
+    _add_device(p, _FISTA)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.set_defaults(run=encode)
 
@@ -526,6 +539,7 @@ def _add_repair(commands: Any, name: str, words: str, out: str) -> argparse.Argu
     )
     p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
     _add_threads(p)
+    _add_device(p, "which repairs by --method convolutional, and codes by FISTA")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return p
 
@@ -568,6 +582,16 @@ def _sentence(words: str) -> str:
 
 def _add_threads(p: argparse.ArgumentParser) -> None:
     p.add_argument("--threads", type=_integer(1), metavar="N", help="threads (default: OpenMP's number)")
+
+
+def _add_device(p: argparse.ArgumentParser, of_cuda: str = "") -> None:
+    """Where to compute; `of_cuda` is what is to be known of the GPU there."""
+    words = "where to compute: on the CPU, or on a GPU of NVIDIA" + (of_cuda and f", {of_cuda}")
+    p.add_argument("--device", choices=DEVICES, default="cpu", help=f"{words} (default: cpu)")
+
+
+def _some_losses(names: Sequence[str]) -> str:
+    return f"which has --loss {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _integer(minimum: int) -> Callable[[str], int]:

@@ -103,7 +103,7 @@ class CodesFile:
 def encode(args: argparse.Namespace) -> int:
     """Runs `thalweg encode`; the exit code."""
     model = PatchModel.load(Path(args.model))
-    model.learner.set_params(n_jobs=args.threads, transform_tol=args.tol)
+    model.learner.set_params(n_jobs=args.threads, device=args.device, transform_tol=args.tol)
     if args.alpha is not None:
         if args.alpha > float(np.finfo(model.dtype).max):
             raise ValueError(f"--alpha {args.alpha:g}: beyond {model.dtype}, in which this model computes")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models import DeepEnergyModel
+from ..models.deep_energy_model import DEVICE_LOSSES
 from ..persistence import write_bytes
 from ..plots import filter_mosaic
 from . import density_metrics
@@ -67,6 +68,7 @@ class _DeepEnergy(Job[DensityModel, Rows]):
     command = DEEP_ENERGY
     epochs_parameter = "n_iter"
     options = tuple(DEEP_ENERGY_DEFAULTS)
+    device_losses = DEVICE_LOSSES
 
     def load(self, path: Path) -> DensityModel:
         return DensityModel.load(path)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models import BernoulliRBM, GaussianBernoulliRBM
+from ..models._rbm_learning import DEVICE_LOSSES
 from ..persistence import write_bytes
 from ..plots import filter_mosaic, plot_chains
 from . import rbm_metrics
@@ -98,6 +99,7 @@ class _Machine(Job[RbmModel, Rows]):
     epochs_parameter = "n_iter"
     estimator: ClassVar[type]
     parameters: ClassVar[dict[str, Any]] = _PARAMETERS
+    device_losses = DEVICE_LOSSES
 
     def load(self, path: Path) -> RbmModel:
         return RbmModel.load(path, self.command)

@@ -25,7 +25,7 @@ def modes(args: argparse.Namespace) -> int:
     """Writes the pictures and prints what was found; the exit code."""
     path = Path(args.run_folder)
     model = DensityModel.load(path / MODEL if path.is_dir() else path)
-    model.learner.set_params(n_jobs=args.threads)
+    model.learner.set_params(n_jobs=args.threads, device=args.device)
     out = writable_folder(args.out)
     starts = model.gaussian_rows(args.starts, args.seed)
     ends = model.learner.modes(starts, max_iter=args.max_iter)

@@ -113,6 +113,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "dictionary": None if args.model is None else _dictionary(Path(args.model), args.method),
         "random_state": args.seed,
         "n_jobs": args.threads,
+        "device": args.device,
     }
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from .._native import cpu
+from .devices import device_name
 from .model_files import OtherModel
 from .targets import writable_folder
 
@@ -53,6 +54,7 @@ class Job(ABC, Generic[M, D]):
     epochs_parameter: ClassVar[str]  # the learner's name for the number of epochs
     # What decides the learnt numbers; a run that goes on keeps all of them but `epochs`, which may grow.
     options: Sequence[str]
+    device_losses: ClassVar[Sequence[str] | None] = None  # those of --loss for --device cuda; None: all
 
     @abstractmethod
     def load(self, path: Path) -> M:
@@ -99,15 +101,17 @@ class Job(ABC, Generic[M, D]):
 
 def learn(job: Job[M, D], args: argparse.Namespace) -> int:
     """Runs `thalweg learn` for one kind of model; the exit code."""
-    out = writable_folder(args.out)
+    out = Path(args.out)
     given = {name: getattr(args, name) for name in job.options if getattr(args, name) is not None}
     if args.resume:
         model = _model_to_resume(job, out, given, args.inputs)
     else:
         _refuse_to_lose_a_run(job, out, args.overwrite)
         model = job.new(given, args.inputs)
+    _require_loss(job, model, args.device)
+    model.learner.set_params(n_jobs=args.threads, device=args.device)
+    writable_folder(args.out)
     data = job.data(model)
-    model.learner.set_params(n_jobs=args.threads)
     interrupted = _learn(job, model, data, out, args.checkpoint_every, args.quiet)
     if interrupted and not getattr(model.learner, "n_steps_", 0):
         print("interrupted before the first step: nothing was learnt", file=sys.stderr)
@@ -115,7 +119,9 @@ def learn(job: Job[M, D], args: argparse.Namespace) -> int:
     model.save(out / MODEL)
     steps = model.learner.n_steps_
     if interrupted:  # said before the report is made, which a second Ctrl-C skips
-        print(f"interrupted after {steps} steps; {_how_to_go_on(job, out)}", file=sys.stderr, flush=True)
+        print(
+            f"interrupted after {steps} steps; {_how_to_go_on(job, model, out)}", file=sys.stderr, flush=True
+        )
     job.write_results(model, data, out)
     if not interrupted:
         print(f"{job.summary(model)} after {steps} steps: see {out / 'report.html'}")
@@ -135,6 +141,16 @@ def note_digest(run: dict[str, Any], digest: str, inputs: str) -> None:
     """`note_data` of what is not held at once."""
     if run.setdefault("digest", digest) != digest:
         raise ValueError(f"--resume: the {inputs}, or how they decode, have changed since the run was begun")
+
+
+def _require_loss(job: Job[M, D], model: M, device: str) -> None:
+    """ValueError where what training is to lower has no kernels on this device."""
+    loss = model.run["options"].get("loss")
+    if device != "cpu" and job.device_losses is not None and loss not in job.device_losses:
+        raise ValueError(
+            f"--device {device}: --loss {loss} has no kernels there; give --loss "
+            f"{', '.join(job.device_losses[:-1])} or {job.device_losses[-1]}, or leave --device out"
+        )
 
 
 def _refuse_to_lose_a_run(job: Job[M, D], out: Path, overwrite: bool) -> None:
@@ -185,7 +201,7 @@ def _model_to_resume(job: Job[M, D], out: Path, given: dict[str, Any], paths: li
 def _learn(job: Job[M, D], model: M, data: D, out: Path, checkpoint_every: float, quiet: bool) -> bool:
     """Learns to the end of the last epoch, or to Ctrl-C; whether it was Ctrl-C."""
     options, learner, rows = model.run["options"], model.learner, job.rows(data)
-    _note_build(model.run)
+    _note_build(model.run, learner.device)
     n_steps = options["epochs"] * job.steps_per_epoch(model, rows) * job.n_stages(model)
     begun = hasattr(learner, "n_steps_")
     if begun and learner.n_steps_ >= n_steps:
@@ -234,7 +250,7 @@ def _save_in_spite_of_an_error(job: Job[M, D], model: M, out: Path) -> None:
     except Exception as error:
         warn(f"what was learnt in {steps} steps is lost: {error}", stacklevel=2)
     else:
-        print(f"an error after {steps} steps; {_how_to_go_on(job, out)}", file=sys.stderr)
+        print(f"an error after {steps} steps; {_how_to_go_on(job, model, out)}", file=sys.stderr)
 
 
 class Recorder(ABC, Generic[M]):
@@ -260,7 +276,7 @@ class Recorder(ABC, Generic[M]):
         """Keeps what the report shows of this step, after so many seconds of learning."""
 
 
-def build() -> dict[str, str]:
+def build(device: str) -> dict[str, str]:
     """What decides the bits, beside the data and the options."""
     return {
         "version": __version__,
@@ -268,21 +284,25 @@ def build() -> dict[str, str]:
         "compiler": str(cpu.compiler),
         "numpy": np.__version__,
         "machine": platform.machine(),
+        "device": device_name(device),
     }
 
 
-def _note_build(run: dict[str, Any]) -> None:
-    builds, here = run["builds"], build()
-    if builds and builds[-1] != here:
-        changed = ", ".join(f"{k} {builds[-1][k]} -> {here[k]}" for k in here if builds[-1][k] != here[k])
+def _note_build(run: dict[str, Any], device: str) -> None:
+    builds, here = run["builds"], build(device)
+    before = {"device": "cpu", **builds[-1]} if builds else here  # the CPU is not always named
+    if before != here:
+        changed = ", ".join(f"{k} {before[k]} -> {here[k]}" for k in here if before[k] != here[k])
         print(
             f"note: the run was begun with another build ({changed}); "
-            "its numbers will differ in their last bits from an unbroken run",
+            "its numbers will not be those of an unbroken run, bit for bit",
             file=sys.stderr,
         )
-    if not builds or builds[-1] != here:
+    if not builds or before != here:
         builds.append(here)
 
 
-def _how_to_go_on(job: Job[M, D], out: Path) -> str:
-    return f"what was learnt is in {out}. Go on with: thalweg learn {job.command} --out {out} --resume"
+def _how_to_go_on(job: Job[M, D], model: M, out: Path) -> str:
+    device = model.learner.device
+    more = "" if device == "cpu" else f" --device {device}"
+    return f"what was learnt is in {out}. Go on with: thalweg learn {job.command} --out {out} --resume{more}"

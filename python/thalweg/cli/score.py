@@ -30,7 +30,7 @@ _Scores = dict[str, dict[str, NDArray[np.float64]]]  # by what is scored, and by
 def score(args: argparse.Namespace) -> int:
     """Prints the tables and writes figures and histograms; the exit code."""
     runs, wanted = split_arguments(args.given)
-    models = [load_scored(run) for run in runs]
+    models = [load_scored(run, args.device) for run in runs]
     shape = _common_shape(models)
     sets = [_drawn(name, path, models, shape, args) for name, path in wanted.items()]
     out = writable_folder(args.out)

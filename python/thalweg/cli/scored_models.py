@@ -62,8 +62,20 @@ class ScoredModel:
         return found
 
 
-def load_scored(name: str) -> ScoredModel:
-    """The model of a file, or of a run's folder."""
+def load_scored(name: str, device: str = "cpu") -> ScoredModel:
+    """The model of a file, or of a run's folder, for this device, whatever it was learnt on.
+
+    ValueError where such models have no kernels there.
+    """
+    model = _loaded(name)
+    if "device" in model.learner.get_params(deep=False):
+        model.learner.set_params(device=device)
+    elif device != "cpu":
+        raise ValueError(f"--device {device}: {name} holds a {model.kind}, which has no kernels there")
+    return model
+
+
+def _loaded(name: str) -> ScoredModel:
     path = Path(name)
     file = path / MODEL if path.is_dir() else path
     learner, extra = load_model_and_extra(file)

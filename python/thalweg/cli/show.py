@@ -16,6 +16,7 @@ from ..plots import filter_mosaic
 from .convolutional_model import AUTOENCODER, SPARSE_CODING, ConvolutionalModel
 from .convolutional_results import filters_png
 from .density_model import DEEP_ENERGY, DensityModel
+from .devices import device_fault
 from .model_files import job_of
 from .patch_model import PatchModel
 from .pictures import atoms_png, mosaic_png
@@ -171,11 +172,10 @@ def info(args: argparse.Namespace) -> int:
 
 def _cuda_state() -> str:
     """What there is of the CUDA backend, and how to turn it on."""
-    try:
-        cuda = _device.kernels("cuda")
-    except RuntimeError as error:
-        reason = str(error).removeprefix("device='cuda': ")
-        return f"no: {reason}"
+    fault = device_fault("cuda")
+    if fault is not None:
+        return f"no: {fault}"
+    cuda = _device.kernels("cuda")
     if cuda.is_emulated:
         return "emulated on the host, for tests"
     found = cuda.device_properties()

@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import ops
-from .._check import FloatArray, float_array, one_of, real_operand, seed_number, whole_number
+from .. import _check, _device, ops
+from .._check import (
+    FloatArray,
+    float_array,
+    is_device_array,
+    one_of,
+    real_operand,
+    seed_number,
+    whole_number,
+)
 from ._layers import (
     ACTIVATIONS,
     activation_names,
@@ -77,6 +85,9 @@ class ConvolutionalNetwork:
         (channels, height, width) of x.
     n_jobs : int, default=None
         Threads of the convolutional layers, in scikit-learn's sense; None for OpenMP's default.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the maps are correlated and convolved with the filters. Arrays are NumPy's with "cuda" too: maps
+        travel there and back in every layer, and all else is computed on the host.
 
     Attributes
     ----------
@@ -91,6 +102,8 @@ class ConvolutionalNetwork:
     ------
     TypeError, ValueError
         Where an argument, here or of a method, is of the wrong kind or shape, by name.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
 
     See Also
     --------
@@ -128,7 +141,10 @@ class ConvolutionalNetwork:
         *,
         image_shape: tuple[int, int, int],
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        self.device = _check.device(device)
+        _device.kernels(self.device)  # that it is there
         banks = listed(filters, "filters", "arrays")
         if not banks:
             raise ValueError("filters: expected at least one layer, got none")
@@ -168,6 +184,7 @@ class ConvolutionalNetwork:
         dtype: Any = np.float64,
         *,
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> ConvolutionalNetwork:
         """A network with random filters and weights, and biases of zero; its last layer has no activation.
 
@@ -192,6 +209,7 @@ class ConvolutionalNetwork:
             Two networks from one integer have the same parameters.
         dtype : {float32, float64}, default=float64
         n_jobs : int, default=None
+        device : {"cpu", "cuda"}, default="cpu"
 
         Returns
         -------
@@ -222,7 +240,14 @@ class ConvolutionalNetwork:
         )
         biases = [np.zeros(count, made_of) for count in counts]
         return cls(
-            banks, biases, [activation] * len(counts), pools, dense, image_shape=image_shape, n_jobs=n_jobs
+            banks,
+            biases,
+            [activation] * len(counts),
+            pools,
+            dense,
+            image_shape=image_shape,
+            n_jobs=n_jobs,
+            device=device,
         )
 
     def forward(self, X: Any) -> tuple[FloatArray, ConvolutionalTape]:
@@ -244,13 +269,15 @@ class ConvolutionalNetwork:
         FloatingPointError
             A map or an output is not finite: parameters are too large, or not finite themselves.
         """
+        if self.device == "cuda" and is_device_array(X):
+            raise TypeError("X: expected an array of NumPy, whose maps travel to the device, got one there")
         images = float_array(X, "X")
         input_shape, maps = images.shape, self._images(images)
         layers, inputs, sums = self._layers(maps), [], []
         with _overflow_named(maps.dtype):
             for layer in layers:
                 inputs.append(maps)
-                u = ops.correlate(maps, layer.filters, boundary=_BOUNDARY, n_jobs=self.n_jobs)
+                u = ops.correlate(maps, layer.filters, **self._how())
                 if layer.bias is not None:
                     u += layer.bias[:, None, None]
                 sums.append(u)
@@ -291,7 +318,7 @@ class ConvolutionalNetwork:
                 pull = self._unpooled(tape, i, pull)
                 layer = tape.layers[i]
                 made[f"filters_{i}"] = ops.filter_gradient(
-                    pull, tape.inputs[i], layer.filters.shape[2:], boundary=_BOUNDARY, n_jobs=self.n_jobs
+                    pull, tape.inputs[i], layer.filters.shape[2:], **self._how()
                 )
                 if layer.bias is not None:
                     by_map = pull.sum(axis=(2, 3))
@@ -371,7 +398,11 @@ class ConvolutionalNetwork:
         return pulled_back(_spread(pull, layer.pool_size, sums.shape), sums, layer.activation, self.n_jobs)
 
     def _through_filters(self, layer: _Layer, gradient: FloatArray) -> FloatArray:
-        return ops.convolve(gradient, layer.filters, boundary=_BOUNDARY, n_jobs=self.n_jobs)
+        return ops.convolve(gradient, layer.filters, **self._how())
+
+    def _how(self) -> dict[str, Any]:
+        """What the convolutions of all layers have in common."""
+        return {"boundary": _BOUNDARY, "n_jobs": self.n_jobs, "device": self.device}
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from ..inference.gibbs import make_workspace
 from ._learning import unchanged_by_errors
 from ._rbm_training import GradientModifier, RbmParameters, TrainingMachine, Workshop
 
+DEVICE_LOSSES = ("cd", "pcd", "fpcd", "pt", "nce")  # that have kernels on a GPU
 SCHEDULES = ("constant", "linear", "inverse")
 INITIAL_VISIBLE = ("zeros", "base_rates")
 
@@ -203,8 +204,8 @@ class RbmLearner(BaseEstimator):  # type: ignore[misc]
         whole_number(self.batch_size, "batch_size", minimum=1)
         whole_number(self.n_iter, "n_iter")
         one_of(self.loss, "loss", self._LOSSES)
-        if _check.device(self.device) == "cuda" and self.loss == "score_matching":
-            raise ValueError('device: "cuda" has no kernels for loss="score_matching"; use device="cpu"')
+        if _check.device(self.device) == "cuda" and self.loss not in DEVICE_LOSSES:
+            raise ValueError(f'device: "cuda" has no kernels for loss="{self.loss}"; use device="cpu"')
         whole_number(self.n_gibbs_steps, "n_gibbs_steps", minimum=1)
         if self.n_chains is not None:
             whole_number(self.n_chains, "n_chains", minimum=1)

@@ -18,10 +18,10 @@ from ._covariances import add_to_diagonal, covariance_of, lacking
 from ._deep_density import SAMPLERS, DeepDensity, make_sampler
 
 ACTIVATIONS = ("sigmoid", "tanh", "softplus", "relu")
-LOSSES = ("score_matching", "denoising", "sliced", "nce", "conditional_nce", "cd")
+DEVICE_LOSSES = ("nce", "conditional_nce", "cd")  # that have kernels on a GPU
+LOSSES = ("score_matching", "denoising", "sliced", *DEVICE_LOSSES)
 NOISES = ("full", "diagonal")
 
-_HOST_LOSSES = ("score_matching", "denoising", "sliced")
 _SMOOTH_LOSSES = ("score_matching", "sliced")
 _DENOISING_SHARE = 0.25  # of the data's deviation, where nobody has chosen a noise
 _WARM_UP = 50  # steps of the sampler before every pass
@@ -264,7 +264,7 @@ class DeepEnergyModel(DeepDensity):
             raise TypeError(
                 f"loss: expected one of {', '.join(LOSSES)} or a loss of densities, got {self.loss!r}"
             )
-        if self.device != "cpu" and self.loss in _HOST_LOSSES:
+        if self.device != "cpu" and isinstance(self.loss, str) and self.loss not in DEVICE_LOSSES:
             raise ValueError(
                 f"device: loss={self.loss!r} has no kernels with device={self.device!r}; take 'nce', "
                 "'conditional_nce' or 'cd', or device='cpu'"

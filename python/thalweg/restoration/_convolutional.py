@@ -27,6 +27,7 @@ class FilterOptions(NamedTuple):
     n_filters: int
     seed: int
     n_jobs: int | None
+    device: str = "cpu"
 
     def n_banks(self, learnt: int) -> int:
         """Dictionaries whose estimates are averaged: of those given one, of others `learnt`."""
@@ -46,21 +47,26 @@ class FilterOptions(NamedTuple):
         return plane[inside, inside]
 
     def solver(self, filters: Filters) -> ConvolutionalLassoSolver:
-        return ConvolutionalLassoSolver(filters, tol=_CODING_GAP, n_jobs=self.n_jobs)
+        return ConvolutionalLassoSolver(filters, tol=_CODING_GAP, n_jobs=self.n_jobs, device=self.device)
 
 
 def filter_options(
-    dictionary: Any, patch_size: int, n_components: int, seed: int, n_jobs: int | None
+    dictionary: Any,
+    patch_size: int,
+    n_components: int,
+    seed: int,
+    n_jobs: int | None,
+    device: str = "cpu",
 ) -> FilterOptions:
     """The options, with the dictionary checked; its filters get unit norms."""
     if dictionary is None:
-        return FilterOptions(None, patch_size, n_components, seed, n_jobs)
+        return FilterOptions(None, patch_size, n_components, seed, n_jobs, device)
     filters = _check.float_array(dictionary, "dictionary", ndim=4, dtype=np.float32)
     if filters.size == 0 or filters.shape[1] != 1:
         raise ValueError(
             f"dictionary: expected filters (n_filters, 1, height, width), got shape {filters.shape}"
         )
-    return FilterOptions(with_unit_norms(filters), patch_size, len(filters), seed, n_jobs)
+    return FilterOptions(with_unit_norms(filters), patch_size, len(filters), seed, n_jobs, device)
 
 
 def with_unit_norms(filters: Filters) -> Filters:
@@ -89,6 +95,7 @@ def learn(
         dict_init=first,
         random_state=seed % 2**63,
         n_jobs=options.n_jobs,
+        device=options.device,
     )
     learner.fit(plane[np.newaxis], mask=None if weights is None else weights[np.newaxis])
     return with_unit_norms(learner.components_)
@@ -107,20 +114,24 @@ def refit(plane: Plane, maps: SparseMaps, solver: ConvolutionalLassoSolver, n_jo
         return image
 
     def adjoint(residual: Plane) -> Plane:
-        return _on_support(residual, maps, solver.filters, n_jobs)
+        return _on_support(residual, maps, solver, n_jobs)
 
     gradient = adjoint(plane - synthesis(maps.value))
     change = conjugate_gradients(lambda value: adjoint(synthesis(value)), gradient, _REFIT_STEPS)
     return synthesis(maps.value + change)
 
 
-def _on_support(image: Plane, maps: SparseMaps, filters: Filters, n_jobs: int | None) -> Plane:
+def _on_support(
+    image: Plane, maps: SparseMaps, solver: ConvolutionalLassoSolver, n_jobs: int | None
+) -> Plane:
     """Correlations of an image with the filters, at the non-zeros of the maps; a filter at a time."""
-    n_places = maps.shape[1] * maps.shape[2]
-    ends = np.searchsorted(maps.index, np.arange(len(filters) + 1) * n_places)
+    n_filters, n_places = maps.shape[0], maps.shape[1] * maps.shape[2]
+    ends = np.searchsorted(maps.index, np.arange(n_filters + 1) * n_places)
     found = np.empty(maps.nnz, np.float32)
     for k in np.flatnonzero(np.diff(ends)):
         span = slice(ends[k], ends[k + 1])
-        everywhere = ops.correlate(image[np.newaxis, np.newaxis], filters[k : k + 1], n_jobs=n_jobs)
+        everywhere = ops.correlate(
+            image[np.newaxis, np.newaxis], solver.filters[k : k + 1], n_jobs=n_jobs, device=solver.device
+        )
         found[span] = everywhere.ravel()[maps.index[span] - k * n_places]
     return found

@@ -39,6 +39,7 @@ def denoise(
     random_state: Any = None,
     callback: Callback | None = None,
     n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> NDArray[Any]:
     r"""Removes white Gaussian noise from a picture by sparse codes over a dictionary learnt from it.
 
@@ -93,6 +94,9 @@ def denoise(
         Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
         Threads; None takes OpenMP's default.
+    device : {"cpu", "cuda"}
+        Where codes and filters are computed. "cuda" has the convolutional method alone, solved by FISTA: the
+        orthogonal matching pursuit of patches has no kernels there. "auto" chooses no other method for it.
 
     Returns
     -------
@@ -103,7 +107,10 @@ def denoise(
     Raises
     ------
     TypeError, ValueError
-        Where an argument is of the wrong kind, shape or range, or the image is not finite.
+        Where an argument is of the wrong kind, shape or range, the image is not finite, or the device has no
+        kernels for the method.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
 
     Notes
     -----
@@ -134,7 +141,7 @@ def denoise(
     channels = channels_of(given)
     if not _check.is_finite(channels):
         raise ValueError("image: every element must be finite, but it contains NaN or infinity")
-    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs)
+    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs, device)
     check_callback(callback)
     scaled, exponent = scaled_channels(channels, given)
     planes = to_opponent(scaled)

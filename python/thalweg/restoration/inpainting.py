@@ -30,6 +30,7 @@ def inpaint(
     random_state: Any = None,
     callback: Callback | None = None,
     n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> NDArray[Any]:
     r"""Fills the missing pixels of a picture by sparse codes over a dictionary learnt from it.
 
@@ -89,6 +90,9 @@ def inpaint(
         Called now and then with the share of the work that is done, up to 1.
     n_jobs : int or None
         Threads; None takes OpenMP's default.
+    device : {"cpu", "cuda"}
+        Where codes and filters are computed. "cuda" has the convolutional method alone, solved by FISTA: the
+        orthogonal matching pursuit of patches has no kernels there. "auto" chooses no other method for it.
 
     Returns
     -------
@@ -99,8 +103,10 @@ def inpaint(
     Raises
     ------
     TypeError, ValueError
-        Where an argument is of the wrong kind, shape or range, an observed pixel is not finite, or a channel
-        has none.
+        Where an argument is of the wrong kind, shape or range, an observed pixel is not finite, a channel has
+        none, or the device has no kernels for the method.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
 
     Notes
     -----
@@ -131,7 +137,7 @@ def inpaint(
     observed = _observed(mask, channels.shape)
     if not np.isfinite(channels[observed]).all():
         raise ValueError("image: every observed pixel must be finite, but one is NaN or infinite")
-    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs)
+    options = method_options(method, dictionary, patch_size, n_components, random_state, n_jobs, device)
     check_callback(callback)
     default = _PATCH_ITERATIONS if isinstance(options, PatchOptions) else _FILTER_ITERATIONS
     n_iter = default if max_iter is None else _check.whole_number(max_iter, "max_iter")
