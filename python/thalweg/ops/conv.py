@@ -82,7 +82,8 @@ def _filters(value: Any, like: FloatArray, like_name: str, axis: int, what: str,
     return filters
 
 
-def _code_sizes(image: Sizes, filters: Sizes, boundary: str, name: str) -> Sizes:
+def code_sizes(image: Sizes, filters: Sizes, boundary: str, name: str) -> Sizes:
+    """Height and width, or length, of the codes; messages call the filters `name`."""
     if boundary == "valid":
         return tuple(h + k - 1 for h, k in zip(image, filters, strict=True))
     if boundary != "full":
@@ -193,7 +194,7 @@ def correlate(
     kernels = _device.kernels(_check.device(device))
     images = _batch(X, "X", "channels", device)
     bank = _filters(filters, images, "X", 1, "channel(s)", device)
-    sizes = _code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
+    sizes = code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
     codes = _device.empty((images.shape[0], bank.shape[0], *sizes), images.dtype, like=images)
     threads = _check.thread_number(n_jobs)
     kernels.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
@@ -329,7 +330,7 @@ def filter_gradient(
     codes = _batch(Z, "Z", "n_filters", device)
     images = _batch(X, "X", "channels", device, codes.ndim, codes.dtype)
     taps = _filter_sizes(filter_shape, codes.ndim - 2)
-    expected = (images.shape[0], codes.shape[1], *_code_sizes(images.shape[2:], taps, kind, "filter_shape"))
+    expected = (images.shape[0], codes.shape[1], *code_sizes(images.shape[2:], taps, kind, "filter_shape"))
     if codes.shape != expected:
         raise ValueError(
             f"Z: for X of shape {images.shape}, filters of {_text(taps)} and boundary={kind!r} "
