@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import _check, _device, ops
 from .._blas import one_blas_thread
 from .._check import FloatArray, float_array, is_device_array, non_negative, one_of, real_number
-from ..ops.conv import NATIVE_BOUNDARIES, code_sizes
+from ..ops.conv import NATIVE_BOUNDARIES, code_sizes, with_height
 
 BOUNDARIES = ("valid", "same", "full", "circular")
 
@@ -239,7 +239,7 @@ class ObservedEnergy:
             return self._predicted
         made: FloatArray = _device.empty(self._code_shape, self.images.dtype, like=self.images)
         _device.kernels("cuda").csc_predict(
-            *self._encoder(), NATIVE_BOUNDARIES[self.boundary], _as_images(made)
+            *self._encoder(), NATIVE_BOUNDARIES[self.boundary], with_height(made)
         )
         return made
 
@@ -258,7 +258,7 @@ class ObservedEnergy:
         if not is_device_array(self.images):
             return 0.5 * (_squared_norms(self.images) + beta * _squared_norms(self.prediction))
         energies = np.empty(len(self.images))
-        batch = (_as_images(each) for each in (self.images, self.filters, self.prediction))
+        batch = (with_height(each) for each in (self.images, self.filters, self.prediction))
         _device.kernels("cuda").csc_predicted_at_zero(
             *batch, self.alpha, beta, NATIVE_BOUNDARIES[self.boundary], energies
         )
@@ -390,8 +390,8 @@ class ObservedEnergy:
         energy = self._energy
         threshold = energy.threshold
         return (
-            _as_images(self.images),
-            _as_images(self._in_dtype(energy.encoder_filters, "encoder_filters")),
+            with_height(self.images),
+            with_height(self._in_dtype(energy.encoder_filters, "encoder_filters")),
             self._in_dtype(energy.intercept, "intercept"),
             self._in_dtype(energy.gain, "gain"),
             None if threshold is None else self._in_dtype(threshold, "threshold"),
@@ -399,11 +399,6 @@ class ObservedEnergy:
 
     def _in_dtype(self, parameter: FloatArray, name: str) -> FloatArray:
         return float_array(parameter, name, dtype=self.images.dtype)
-
-
-def _as_images(array: Any) -> Any:
-    """Signals, or codes or filters of them, as images of height 1."""
-    return array if array.ndim == 4 else array.reshape((*array.shape[:2], 1, array.shape[2]))
 
 
 def _squared_norms(arrays: FloatArray) -> NDArray[np.float64]:

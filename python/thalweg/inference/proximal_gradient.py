@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _check, _device, ops
 from .._check import FloatArray, is_device_array
-from ..ops.conv import NATIVE_BOUNDARIES
+from ..ops.conv import NATIVE_BOUNDARIES, with_height
 
 _CHECK_EVERY = 5
 
@@ -159,29 +159,26 @@ def minimise_there(
     ValueError
         Where arrays do not fit each other, or the codes leave the finite numbers.
     """
+    if not is_device_array(init):
+        init = np.ascontiguousarray(init, energy.images.dtype)
     shape, dtype = tuple(init.shape), np.dtype(init.dtype)
     codes = _device.empty(shape, dtype, like=init) if out is None else _device.output(out, shape, dtype)
     gap = np.empty(shape[0])
     n_iter = _device.kernels("cuda").csc_predicted_fista(
-        *(_as_images(each) for each in (energy.images, energy.filters, energy.prediction)),
+        *(with_height(each) for each in (energy.images, energy.filters, energy.prediction)),
         energy.alpha,
         energy.strong_convexity,
         NATIVE_BOUNDARIES[energy.boundary],
         energy.lipschitz,
-        _as_images(init),
-        tolerance,
+        with_height(init),
+        None if tolerance is None else np.ascontiguousarray(tolerance, np.float64),
         max_iter,
-        _as_images(codes),
+        with_height(codes),
         gap,
     )
     if n_iter > 0:
         _require_finite(codes)
     return codes, None if tolerance is None else ProximalInfo(gap, n_iter)
-
-
-def _as_images(array: Any) -> Any:
-    """Signals, or codes or filters of them, as images of height 1."""
-    return array if array.ndim == 4 else array.reshape((*array.shape[:2], 1, array.shape[2]))
 
 
 def _require_finite(codes: Any) -> None:

@@ -117,8 +117,8 @@ def _filter_sizes(value: Any, ndim: int) -> Sizes:
     return tuple(_check.whole_number(size, "filter_shape", minimum=1) for size in sizes)
 
 
-def _image(array: FloatArray) -> FloatArray:
-    """Signals as images of height 1."""
+def with_height(array: Any) -> Any:
+    """Signals, or codes or filters of them, as those of images of height 1."""
     return array if array.ndim == 4 else array.reshape((*array.shape[:2], 1, array.shape[2]))
 
 
@@ -197,7 +197,9 @@ def correlate(
     sizes = code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
     codes = _device.empty((images.shape[0], bank.shape[0], *sizes), images.dtype, like=images)
     threads = _check.thread_number(n_jobs)
-    kernels.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
+    kernels.correlate(
+        with_height(images), with_height(bank), with_height(codes), NATIVE_BOUNDARIES[kind], threads
+    )
     return _given_back(codes, X)
 
 
@@ -264,7 +266,9 @@ def convolve(
     sizes = _image_sizes(codes.shape[2:], bank.shape[2:], kind)
     images = _device.empty((codes.shape[0], bank.shape[1], *sizes), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
-    kernels.convolve(_image(codes), _image(bank), _image(images), NATIVE_BOUNDARIES[kind], threads)
+    kernels.convolve(
+        with_height(codes), with_height(bank), with_height(images), NATIVE_BOUNDARIES[kind], threads
+    )
     return _given_back(images, Z)
 
 
@@ -339,5 +343,7 @@ def filter_gradient(
     gradient = _device.empty((codes.shape[1], images.shape[1], *taps), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
     boundary_of_kernel = NATIVE_BOUNDARIES[kind]
-    kernels.filter_gradient(_image(codes), _image(images), _image(gradient), boundary_of_kernel, threads)
+    kernels.filter_gradient(
+        with_height(codes), with_height(images), with_height(gradient), boundary_of_kernel, threads
+    )
     return _given_back(gradient, Z)
