@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deep_densities import empty_gradient, flat, random_density
-from thalweg import _native, ops
+from thalweg import ConvolutionalSparseAutoencoder, _native, ops
 from thalweg._base import Draws, Phase
 from thalweg.inference.annealing import anneal_upwards
 from thalweg.inference.csc import ConvolutionalLassoSolver
@@ -136,6 +136,12 @@ def convolutional_sparse_coding(rng: np.random.Generator) -> None:
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
         got, expected = (solver.filter_gradient(image, maps)[1] for solver in (there, here))
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+        model = ConvolutionalSparseAutoencoder(20, (5, 4), n_iter=1, transform_tol=1e-2, random_state=0)
+        model.fit(image)
+        for exact in (False, True):
+            expected = model.set_params(device="cpu").transform(image, exact=exact)
+            got = model.set_params(device="cuda").transform(image, exact=exact)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 @run

@@ -161,6 +161,58 @@ template <class T>
 void csc_statistics(const CscProblem<T>& problem, SparseMapsView<T> maps, double* a, double* b,
                     Stream& stream);
 
+// Codes that an encoder predicts, for a batch of images (n, C, H, W): for every image y the maps that
+// minimise
+//
+//     E(z) = 1/2 ||y - sum_k f_k * z_k||^2 + alpha ||z||_1 + beta/2 ||z - p||^2,  alpha >= 0, beta > 0
+//
+// The host has no kernels of its own for it: inference/proximal_gradient.py does the same by those of conv
+// and elementwise. Errors: std::invalid_argument where a size is not positive or a filter does not fit.
+//
+// Sources: K. Kavukcuoglu, M. Ranzato, Y. LeCun, Fast inference in sparse coding algorithms with applications
+// to object recognition, 2008; Y. Nesterov, Lectures on convex optimization, 2018, section 2.2 (momentum).
+
+// p_k = g_k s((W * y)_k + b_k), a correlation; s is tanh, or shrinkage by theta_k where there are thresholds.
+template <class T>
+struct CscEncoder {
+  const T* filters = nullptr;    // W (K, C, kh, kw)
+  const T* intercept = nullptr;  // b (K,)
+  const T* gain = nullptr;       // g (K,)
+  const T* threshold = nullptr;  // theta (K,) >= 0, or null
+};
+
+template <class T>
+struct CscPredicted {
+  ConvShape shape;
+  const T* images = nullptr;      // y (n, C, H, W)
+  const T* filters = nullptr;     // f (K, C, kh, kw)
+  const T* prediction = nullptr;  // p (n, K, Hc, Wc)
+  double alpha = 0;
+  double weight = 1;  // beta
+};
+
+struct CscPredictedOptions {
+  const double* tolerance = nullptr;  // (n,) on the host, or null: max_iter iterations, and no certificate
+  Index max_iter = 100;
+};
+
+// `prediction` (n, K, Hc, Wc).
+template <class T>
+void csc_predict(const ConvShape& shape, const T* images, const CscEncoder<T>& encoder, T* prediction,
+                 Stream& stream);
+
+// E(0) of every image, (n,) on the host, in float64.
+template <class T>
+void csc_predicted_at_zero(const CscPredicted<T>& problem, double* energies, Stream& stream);
+
+// FISTA with step 1 / lipschitz from `start` (n, K, Hc, Wc), whose momentum grows until it is the best for
+// the modulus beta. Ends once every image's certificate ||g||^2 / (2 beta), of the shortest subgradient g at
+// the codes as returned, is at most its tolerance; it is looked at in every fifth iteration. Writes `codes`
+// (n, K, Hc, Wc), apart from all that is read, and `gap` (n,) on the host; returns the number of iterations.
+template <class T>
+Index csc_predicted_fista(const CscPredicted<T>& problem, double lipschitz, const T* start,
+                          const CscPredictedOptions& options, T* codes, double* gap, Stream& stream);
+
 }  // namespace cuda
 
 }  // namespace thalweg

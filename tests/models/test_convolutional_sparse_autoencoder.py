@@ -15,7 +15,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from reference import convolutional_autoencoder as reference
 from reference.conv import code_shape
-from thalweg import ConvolutionalSparseAutoencoder
+from test_device import ForeignArray
+from thalweg import ConvolutionalSparseAutoencoder, _native
 from thalweg.energies import PredictiveSparseDecompositionEnergy
 from thalweg.inference.proximal_gradient import minimise
 from thalweg.models import _autoencoder_step
@@ -609,6 +610,166 @@ def test_a_step_that_leaves_the_finite_numbers_keeps_the_step_before(monkeypatch
     assert bits(model) == bits(whole)
 
 
+# ------------------------------------------------------------------------------- on the device
+
+
+def tiny(**arguments: Any) -> ConvolutionalSparseAutoencoder:
+    """A model of few steps."""
+    return small(**{"n_iter": 1, "max_inference_iter": 3, "transform_tol": 1e-2, **arguments})
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "shrinkage"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_learning_on_the_device(nonlinearity: str, boundary: str, dtype: Any, cuda: Any) -> None:
+    X = noise(2, dtype=dtype)
+    given = {"nonlinearity": nonlinearity, "boundary": boundary}
+    host, model = tiny(**given).fit(X), tiny(**given, device="cuda").fit(X)
+    assert model.n_steps_ == host.n_steps_ == 2
+    rounding = 1e-4 if dtype == np.float32 else 1e-10
+    expected, _ = host._get_state()
+    for name, value in model._get_state()[0].items():
+        assert isinstance(value, np.ndarray)
+        assert value.dtype == expected[name].dtype
+        np.testing.assert_allclose(value, expected[name], rtol=rounding, atol=rounding)
+    assert bits(tiny(**given, device="cuda").fit(cuda.to_device(X))) == bits(model)
+    for exact in (False, True):
+        codes = model.transform(X, exact=exact)
+        assert isinstance(codes, np.ndarray)
+        np.testing.assert_allclose(codes, host.transform(X, exact=exact), atol=10 * rounding)
+        np.testing.assert_allclose(model.energy(X, codes), host.energy(X, codes), rtol=10 * rounding)
+        np.testing.assert_allclose(
+            model.inverse_transform(codes), host.inverse_transform(codes), atol=10 * rounding
+        )
+
+
+@pytest.mark.parametrize("kind", ["gray", "colour", "signals", "signals of channels"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_arrays_on_the_device_give_arrays_there(kind: str, exact: bool, dtype: Any, cuda: Any) -> None:
+    shape = {"gray": (9, 8), "colour": (3, 8, 9), "signals": (30,), "signals of channels": (2, 30)}[kind]
+    arguments: Any = {"filter_size": (5,), "crop_size": None} if "signals" in kind else {}
+    X = noise(2, *shape, dtype=dtype)
+    model = tiny(**arguments, device="cuda").fit(X)
+    codes, back = model.transform(X, exact=exact), model.inverse_transform(model.transform(X, exact=exact))
+    there = cuda.to_device(X)
+    kept = model.transform(there, exact=exact)
+    assert isinstance(kept, cuda.DeviceArray)
+    assert kept.dtype == dtype
+    np.testing.assert_array_equal(kept.numpy(), codes)
+    images = model.inverse_transform(kept)
+    assert isinstance(images, cuda.DeviceArray)
+    assert images.shape == X.shape
+    np.testing.assert_array_equal(images.numpy(), back)
+    np.testing.assert_array_equal(model.energy(there, kept), model.energy(X, codes))
+    # A list may hold both kinds and unequal sizes.
+    mixed = [there[:1].reshape(X.shape[1:]), X[1][..., :7].copy()]
+    made = model.transform(mixed, exact=exact)
+    assert isinstance(made[0], cuda.DeviceArray)
+    assert isinstance(made[1], np.ndarray)
+    np.testing.assert_array_equal(made[0].numpy(), codes[0])
+    np.testing.assert_array_equal(made[1], model.transform(mixed[1][None], exact=exact)[0])
+    pair = model.inverse_transform(made)
+    assert isinstance(pair[0], cuda.DeviceArray)
+    assert isinstance(pair[1], np.ndarray)
+    np.testing.assert_array_equal(pair[0].numpy(), back[0])
+    assert pair[1].shape == mixed[1].shape
+
+
+def test_codes_on_the_device_come_back_as_the_library_of_the_images(cuda: Any) -> None:
+    X = noise(2)
+    model = tiny(device="cuda").fit(ForeignArray.of(X, cuda))
+    codes = model.transform(ForeignArray.of(X, cuda))
+    assert isinstance(codes, ForeignArray)
+    np.testing.assert_array_equal(codes.array.numpy(), model.transform(X))
+    back = model.inverse_transform(codes)
+    assert isinstance(back, ForeignArray)
+    assert back.array.shape == X.shape
+
+
+def test_going_on_on_the_device(tmp_path: Any, cuda: Any) -> None:
+    X = noise(2, 8, 9)
+    there = cuda.to_device(X)
+    whole = tiny(device="cuda", n_iter=2).fit(X)
+    stopped = tiny(device="cuda", n_iter=2, callback=halt_after(1))
+    with pytest.raises(_Halt):
+        stopped.fit(there)
+    save_model(stopped.set_params(callback=None), tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.device == clone(loaded).device == "cuda"
+    for model in (loaded, stopped):
+        assert bits(model.resume(there)) == bits(whole)
+    assert bits(tiny(device="cuda").partial_fit(there)) == bits(tiny(device="cuda").partial_fit(X))
+    assert bits(whole.partial_fit(there)) == bits(loaded.partial_fit(X))
+    # What is learnt is NumPy's: the same model codes on either side.
+    np.testing.assert_allclose(
+        loaded.transform(X), clone_of(loaded, device="cpu").transform(X), rtol=0, atol=1e-12
+    )
+
+
+def clone_of(model: Any, **arguments: Any) -> Any:
+    """A fitted copy with other parameters."""
+    return pickle.loads(pickle.dumps(model)).set_params(**arguments)
+
+
+def test_codes_on_the_device_that_stop_early_warn(cuda: Any) -> None:
+    X = noise(2)
+    model = tiny(transform_max_iter=2, transform_tol=1e-9).fit(X)
+    with pytest.warns(ConvergenceWarning) as here:
+        model.transform(X, exact=True)
+    with pytest.warns(ConvergenceWarning) as there:
+        model.set_params(device="cuda").transform(X, exact=True)
+    assert str(there[0].message) == str(here[0].message)
+
+
+def test_what_the_device_refuses(cuda: Any) -> None:
+    X = noise(2)
+    there = cuda.to_device(X)
+    host, model = tiny().fit(X), tiny(device="cuda").fit(X)
+    kept = bits(model)
+    for call in (host.fit, host.partial_fit, host.resume, host.transform, host.inverse_transform):
+        with pytest.raises(TypeError, match=r"^[XZ]: an array on a CUDA device, where device='cpu'"):
+            call(there)
+    with pytest.raises(TypeError, match=r"^X: an array on a CUDA device, where device='cpu'"):
+        host.energy(there, host.transform(X))
+    for call in (model.fit, model.transform, model.partial_fit):
+        with pytest.raises(ValueError, match=r"^X: every element must be finite, but it contains NaN"):
+            call(cuda.to_device(X * np.nan))
+    with pytest.raises(ValueError, match=r"^X: expected 1 channel\(s\)"):
+        model.transform(cuda.to_device(noise(2, 3, 12, 12)))
+    with pytest.raises(ValueError, match=r"^X: expected images at least as large as the filters of 3 x 3"):
+        model.transform(cuda.to_device(noise(2, 2, 12)))
+    with pytest.raises(ValueError, match=r"^Z: expected 4 channel"):
+        model.inverse_transform(cuda.to_device(noise(2, 3, 12, 12)))
+    with pytest.raises(ValueError, match=r"^Z: with boundary='valid' expected codes at least"):
+        model.inverse_transform(cuda.to_device(noise(2, 4, 2, 12)))
+    with pytest.raises(FloatingPointError, match=r"^step 3: the objective"):
+        model.partial_fit(1e200 * X)
+    assert {**bits(model), "_sizes": b""} == {**kept, "_sizes": b""}
+
+
+def test_a_device_that_is_not_there_is_told_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = noise(2)
+    model = tiny().fit(X)
+    codes, kept = model.transform(X), bits(model)
+
+    def missing(device: str) -> Any:
+        raise RuntimeError(f"device={device!r}: no NVIDIA GPU is visible")
+
+    model.set_params(device="cuda")
+    monkeypatch.setattr(_native, "kernels", missing)
+    for call, given in (
+        (clone(model).fit, (X,)),
+        (model.fit, (X,)),
+        (model.partial_fit, (X,)),
+        (model.resume, (X,)),
+        (model.transform, (X,)),
+        (model.inverse_transform, (codes,)),
+        (model.energy, (X, codes)),
+    ):
+        with pytest.raises(RuntimeError, match=r"^device='cuda': no NVIDIA GPU is visible"):
+            call(*given)
+    assert bits(model) == kept
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
@@ -643,6 +804,8 @@ def test_a_step_that_leaves_the_finite_numbers_keeps_the_step_before(monkeypatch
         ({"callback": 3}, TypeError, "callback: expected a callable"),
         ({"n_jobs": 0}, ValueError, "n_jobs: expected a non-zero"),
         ({"random_state": -1}, ValueError, "random_state: expected"),
+        ({"device": "gpu"}, ValueError, "device: expected 'cpu' or 'cuda', got 'gpu'"),
+        ({"device": None}, ValueError, "device: expected 'cpu' or 'cuda', got None"),
     ],
 )
 def test_parameters_out_of_range_are_refused(arguments: Any, error: Any, message: str) -> None:

@@ -1,32 +1,15 @@
 #include "bindings/cuda/array.hpp"
 #include "bindings/cuda/bindings.hpp"
+#include "bindings/cuda/conv_arrays.hpp"
 #include "kernels/conv.hpp"
 
 namespace thalweg::cuda::bindings {
 namespace {
 
-// `filters` are the filters, or their gradient.
-template <class T>
-ConvShape shape_of(const Array<T>& images, const Array<T>& filters, const Array<T>& codes,
-                   Boundary boundary) {
-  require_ndim(images, 4, "images");
-  require_ndim(filters, 4, "filters");
-  require_ndim(codes, 4, "codes");
-  const ConvShape shape{images.shape(0),  images.shape(1),  images.shape(2),  images.shape(3),
-                        filters.shape(0), filters.shape(2), filters.shape(3), boundary};
-  require(filters.shape(1) == shape.channels, "filters: expected ", shape.channels, " channel(s), got shape ",
-          shape_text(filters));
-  require(codes.shape(0) == shape.n && codes.shape(1) == shape.filters &&
-              codes.shape(2) == shape.code_height() && codes.shape(3) == shape.code_width(),
-          "codes: expected shape (", shape.n, ", ", shape.filters, ", ", shape.code_height(), ", ",
-          shape.code_width(), "), got ", shape_text(codes));
-  return shape;
-}
-
 template <class T>
 void correlate_arrays(const Array<T>& images, const Array<T>& filters, Array<T>& codes, Boundary boundary,
                       int /*n_jobs*/) {
-  const ConvShape shape = shape_of(images, filters, codes, boundary);
+  const ConvShape shape = batch_shape_of(images, filters, codes, boundary);
   Call call;
   const T* const of_images = call.data(images);
   const T* const of_filters = call.data(filters);
@@ -37,7 +20,7 @@ void correlate_arrays(const Array<T>& images, const Array<T>& filters, Array<T>&
 template <class T>
 void convolve_arrays(const Array<T>& codes, const Array<T>& filters, Array<T>& images, Boundary boundary,
                      int /*n_jobs*/) {
-  const ConvShape shape = shape_of(images, filters, codes, boundary);
+  const ConvShape shape = batch_shape_of(images, filters, codes, boundary);
   Call call;
   const T* const of_codes = call.data(codes);
   const T* const of_filters = call.data(filters);
@@ -48,7 +31,7 @@ void convolve_arrays(const Array<T>& codes, const Array<T>& filters, Array<T>& i
 template <class T>
 void filter_gradient_arrays(const Array<T>& codes, const Array<T>& images, Array<T>& gradient,
                             Boundary boundary, int /*n_jobs*/) {
-  const ConvShape shape = shape_of(images, gradient, codes, boundary);
+  const ConvShape shape = batch_shape_of(images, gradient, codes, boundary);
   Call call;
   const T* const of_codes = call.data(codes);
   const T* const of_images = call.data(images);

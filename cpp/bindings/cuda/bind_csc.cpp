@@ -1,5 +1,6 @@
 #include "bindings/cuda/array.hpp"
 #include "bindings/cuda/bindings.hpp"
+#include "bindings/cuda/conv_arrays.hpp"
 #include "kernels/csc.hpp"
 
 namespace thalweg::cuda::bindings {
@@ -150,6 +151,81 @@ void statistics(const Array<T>& image, const Array<T>& filters, const Array<T>& 
   call.run([&](Stream& stream) { csc_statistics(problem, maps, pairs, products, stream); });
 }
 
+// --- codes that an encoder predicts
+
+using PerImage = py::array_t<double, py::array::c_style>;
+
+void require_per_image(const PerImage& a, Index n, const char* name) {
+  require(a.ndim() == 1 && a.shape(0) == n, name, ": expected ", n, " element(s), got ", a.size());
+}
+
+template <class T>
+void predict(const Array<T>& images, const Array<T>& filters, const Array<T>& intercept, const Array<T>& gain,
+             const Maybe<T>& threshold, Boundary boundary, Array<T>& prediction) {
+  const ConvShape shape = batch_shape_of(images, filters, prediction, boundary);
+  Call call;
+  const T* const pixels = call.data(images);
+  CscEncoder<T> encoder;
+  encoder.filters = call.data(filters);
+  encoder.intercept = call.vector(intercept, shape.filters, "intercept");
+  encoder.gain = call.vector(gain, shape.filters, "gain");
+  if (threshold.has_value()) encoder.threshold = call.vector(*threshold, shape.filters, "threshold");
+  T* const out = call.result_data(prediction, "prediction");
+  call.run([&](Stream& stream) { csc_predict(shape, pixels, encoder, out, stream); });
+}
+
+template <class T>
+CscPredicted<T> predicted_of(Call& call, const Array<T>& images, const Array<T>& filters,
+                             const Array<T>& prediction, double alpha, double weight, Boundary boundary) {
+  CscPredicted<T> problem;
+  problem.shape = batch_shape_of(images, filters, prediction, boundary);
+  problem.images = call.data(images);
+  problem.filters = call.data(filters);
+  problem.prediction = call.data(prediction);
+  problem.alpha = alpha;
+  problem.weight = weight;
+  return problem;
+}
+
+template <class T>
+void predicted_at_zero(const Array<T>& images, const Array<T>& filters, const Array<T>& prediction,
+                       double alpha, double weight, Boundary boundary, PerImage& energies) {
+  Call call;
+  const auto problem = predicted_of(call, images, filters, prediction, alpha, weight, boundary);
+  require_per_image(energies, problem.shape.n, "energies");
+  double* const out = energies.mutable_data();
+  call.run([&](Stream& stream) { csc_predicted_at_zero(problem, out, stream); });
+}
+
+template <class T>
+Index predicted_fista(const Array<T>& images, const Array<T>& filters, const Array<T>& prediction,
+                      double alpha, double weight, Boundary boundary, double lipschitz, const Array<T>& start,
+                      const std::optional<PerImage>& tolerance, Index max_iter, Array<T>& codes,
+                      PerImage& gap) {
+  Call call;
+  const auto problem = predicted_of(call, images, filters, prediction, alpha, weight, boundary);
+  require(start.shape() == prediction.shape(), "start: expected shape ", shape_text(prediction), ", got ",
+          shape_text(start));
+  require(codes.shape() == prediction.shape(), "codes: expected shape ", shape_text(prediction), ", got ",
+          shape_text(codes));
+  require(max_iter >= 0, "max_iter: expected an integer >= 0, got ", max_iter);
+  require_per_image(gap, problem.shape.n, "gap");
+  CscPredictedOptions options;
+  options.max_iter = max_iter;
+  if (tolerance.has_value()) {
+    require_per_image(*tolerance, problem.shape.n, "tolerance");
+    options.tolerance = tolerance->data();
+  }
+  const T* const from = call.data(start);
+  T* const out = call.result_data(codes, "codes");
+  double* const certificates = gap.mutable_data();
+  Index n_iter = 0;
+  call.run([&](Stream& stream) {
+    n_iter = csc_predicted_fista(problem, lipschitz, from, options, out, certificates, stream);
+  });
+  return n_iter;
+}
+
 template <class T>
 void bind_for(py::module_& m) {
   m.def("csc_fista", &fista<T>, py::arg("image").noconvert(), py::arg("weights").noconvert().none(true),
@@ -173,6 +249,17 @@ void bind_for(py::module_& m) {
   m.def("csc_statistics", &statistics<T>, py::arg("image").noconvert(), py::arg("filters").noconvert(),
         py::arg("alpha").noconvert(), py::arg("boundary"), py::arg("index").noconvert(),
         py::arg("value").noconvert(), py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("n_jobs"));
+  m.def("csc_predict", &predict<T>, py::arg("images").noconvert(), py::arg("filters").noconvert(),
+        py::arg("intercept").noconvert(), py::arg("gain").noconvert(),
+        py::arg("threshold").noconvert().none(true), py::arg("boundary"), py::arg("prediction").noconvert());
+  m.def("csc_predicted_at_zero", &predicted_at_zero<T>, py::arg("images").noconvert(),
+        py::arg("filters").noconvert(), py::arg("prediction").noconvert(), py::arg("alpha"),
+        py::arg("weight"), py::arg("boundary"), py::arg("energies").noconvert());
+  m.def("csc_predicted_fista", &predicted_fista<T>, py::arg("images").noconvert(),
+        py::arg("filters").noconvert(), py::arg("prediction").noconvert(), py::arg("alpha"),
+        py::arg("weight"), py::arg("boundary"), py::arg("lipschitz"), py::arg("start").noconvert(),
+        py::arg("tolerance").noconvert().none(true), py::arg("max_iter"), py::arg("codes").noconvert(),
+        py::arg("gap").noconvert());
 }
 
 }  // namespace

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ops
+from .. import _check, _device, ops
 from .._blas import one_blas_thread
-from .._check import FloatArray, float_array, non_negative, one_of, real_number
+from .._check import FloatArray, float_array, is_device_array, non_negative, one_of, real_number
+from ..ops.conv import NATIVE_BOUNDARIES, code_sizes, with_height
 
 BOUNDARIES = ("valid", "same", "full", "circular")
 
@@ -82,12 +83,20 @@ class PredictiveSparseDecompositionEnergy:
     boundary : {"valid", "same", "full", "circular"}, default="valid"
         As in `thalweg.ops.convolve`.
     n_jobs : int, default=None
-        Threads.
+        Threads. Says nothing on the GPU.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to convolve. With "cuda" images and codes may be arrays in the memory of the GPU too: `predict`
+        and `reconstruct` leave them there and give arrays of the same library, all else is computed from
+        copies of them and is NumPy's, as are the parameters.
 
     Raises
     ------
     TypeError, ValueError
         Where an argument is of the wrong kind, shape or range, by name.
+    RuntimeError
+        device="cuda", and no GPU can be used: the message says what is missing.
+    MemoryError
+        The GPU's memory does not suffice.
 
     References
     ----------
@@ -119,7 +128,10 @@ class PredictiveSparseDecompositionEnergy:
         prediction_weight: float = 1.0,
         boundary: str = "valid",
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        self.device = _check.device(device)
+        _device.kernels(self.device)  # or an error at once
         self.filters = float_array(filters, "filters")
         if self.filters.ndim not in (3, 4) or self.filters.size == 0:
             raise ValueError(
@@ -145,11 +157,12 @@ class PredictiveSparseDecompositionEnergy:
 
     def predict(self, X: Any) -> FloatArray:
         """The encoder's p(y) of images X (n, channels, height, width), shape (n, n_filters, Hc, Wc)."""
-        return self.given(X).prediction
+        made: FloatArray = _device.give_back(self.given(X).prediction, X)
+        return made
 
     def reconstruct(self, Z: Any) -> FloatArray:
         """The decoder's sum_k K_k * z_k of codes Z, shape (n, channels, height, width)."""
-        return ops.convolve(Z, self.filters, boundary=self.boundary, n_jobs=self.n_jobs)
+        return ops.convolve(Z, self.filters, **self.convolution)
 
     def value(self, X: Any, Z: Any) -> NDArray[np.float64]:
         """E(y, z) of every image, shape (n,), accumulated in float64."""
@@ -168,10 +181,24 @@ class PredictiveSparseDecompositionEnergy:
 
     def given(self, X: Any) -> ObservedEnergy:
         """The energy as a function of the code alone, for images X (n, channels, height, width)."""
-        images = float_array(X, "X", ndim=self.filters.ndim)
+        images: FloatArray
+        if self.device == "cuda" and is_device_array(X):
+            images = _device.as_device_array(X, "X", ndim=self.filters.ndim)
+        else:
+            images = float_array(X, "X", ndim=self.filters.ndim)
         if images.shape[1] != self.filters.shape[1]:
             raise ValueError(f"X: expected {self.filters.shape[1]} channel(s), got shape {images.shape}")
         return ObservedEnergy(self, images)
+
+    def code_shape(self, *sizes: int) -> tuple[int, ...]:
+        """(n_filters, Hc, Wc) of the codes of an image of so many rows and columns, or of a signal."""
+        n_filters, _, *taps = self.filters.shape
+        return n_filters, *code_sizes(sizes, tuple(taps), self.boundary, "filters")
+
+    @property
+    def convolution(self) -> dict[str, Any]:
+        """How to convolve: the keywords of the functions of `thalweg.ops`."""
+        return {"boundary": self.boundary, "n_jobs": self.n_jobs, "device": self.device}
 
     @cached_property
     def lipschitz(self) -> float:
@@ -188,16 +215,33 @@ class PredictiveSparseDecompositionEnergy:
 class ObservedEnergy:
     """E(y, .) of images that are given: alpha ||z||_1 and a smooth, strongly convex part.
 
-    `lipschitz` and `strong_convexity` are constants of the smooth part's gradient, `prediction` is p(y).
+    `lipschitz` and `strong_convexity` are constants of the smooth part's gradient, `prediction` is p(y), on
+    the side where the images are. The methods give NumPy's arrays: of images in the memory of the GPU they
+    take a copy.
     """
 
     def __init__(self, energy: PredictiveSparseDecompositionEnergy, images: FloatArray) -> None:
         self._energy = energy
-        self._images = images
+        self.images = images
         self.alpha = energy.alpha
         self.strong_convexity = energy.prediction_weight
-        self._activity, self._slope = self._encoded()
-        self.prediction = self._activity * self._maps(energy.gain)
+        self.boundary = energy.boundary
+        self.device = energy.device
+
+    @property
+    def filters(self) -> FloatArray:
+        """The decoder's, in the dtype of the images."""
+        return self._in_dtype(self._energy.filters, "filters")
+
+    @cached_property
+    def prediction(self) -> FloatArray:
+        if not is_device_array(self.images):
+            return self._predicted
+        made: FloatArray = _device.empty(self._code_shape, self.images.dtype, like=self.images)
+        _device.kernels("cuda").csc_predict(
+            *self._encoder(), NATIVE_BOUNDARIES[self.boundary], with_height(made)
+        )
+        return made
 
     @property
     def lipschitz(self) -> float:
@@ -210,8 +254,15 @@ class ObservedEnergy:
 
     def value_of_zero(self) -> NDArray[np.float64]:
         """E(y, 0) of every image."""
-        beta = self._energy.prediction_weight
-        return 0.5 * (_squared_norms(self._images) + beta * _squared_norms(self.prediction))
+        beta = self.strong_convexity
+        if not is_device_array(self.images):
+            return 0.5 * (_squared_norms(self.images) + beta * _squared_norms(self.prediction))
+        energies = np.empty(len(self.images))
+        batch = (with_height(each) for each in (self.images, self.filters, self.prediction))
+        _device.kernels("cuda").csc_predicted_at_zero(
+            *batch, self.alpha, beta, NATIVE_BOUNDARIES[self.boundary], energies
+        )
+        return energies
 
     def terms(self, Z: Any) -> EnergyTerms:
         """The summands of the energy of every image."""
@@ -222,7 +273,7 @@ class ObservedEnergy:
         """Gradient in z of the smooth part."""
         codes = self._codes(Z)
         gradient = self._correlated(self._residual(codes), self._energy.filters)
-        offset = codes - self.prediction
+        offset = codes - self._predicted
         offset *= self._energy.prediction_weight
         gradient += offset
         return gradient
@@ -248,20 +299,21 @@ class ObservedEnergy:
         return EnergyTerms(
             0.5 * _squared_norms(residual),
             self.alpha * magnitude,
-            0.5 * self._energy.prediction_weight * _squared_norms(codes - self.prediction),
+            0.5 * self._energy.prediction_weight * _squared_norms(codes - self._predicted),
         )
 
     def _parameter_gradients(self, codes: FloatArray, residual: FloatArray) -> ParameterGradients:
         energy = self._energy
-        pull = self.prediction - codes  # the derivative in p
+        activity, slope = self._encoded
+        pull = self._predicted - codes  # the derivative in p
         pull *= energy.prediction_weight
-        gain = _sums(pull * self._activity)
-        pull *= self._slope
+        gain = _sums(pull * activity)
+        pull *= slope
         pull *= self._maps(energy.gain)
-        threshold = None if energy.threshold is None else -_sums(pull * np.sign(self._activity))
+        threshold = None if energy.threshold is None else -_sums(pull * np.sign(activity))
         return ParameterGradients(
             self._filter_gradient(codes, residual),
-            self._filter_gradient(pull, self._images),
+            self._filter_gradient(pull, self._pixels),
             _sums(pull),
             gain,
             threshold,
@@ -269,20 +321,37 @@ class ObservedEnergy:
 
     def _parameter_curvatures(self, codes: FloatArray) -> ParameterCurvatures:
         energy = self._energy
-        slope = np.square(energy.gain, dtype=np.float64) * _sums_of_squares(self._slope)
+        activity, slope_of_maps = self._encoded
+        slope = np.square(energy.gain, dtype=np.float64) * _sums_of_squares(slope_of_maps)
         slope *= energy.prediction_weight
         return ParameterCurvatures(
             _sums_of_squares(codes),
-            slope * float(np.square(self._images).mean(dtype=np.float64)),
+            slope * float(np.square(self._pixels).mean(dtype=np.float64)),
             slope,
-            energy.prediction_weight * _sums_of_squares(self._activity),
+            energy.prediction_weight * _sums_of_squares(activity),
             None if energy.threshold is None else slope,
         )
 
+    @cached_property
+    def _code_shape(self) -> tuple[int, ...]:
+        return len(self.images), *self._energy.code_shape(*self.images.shape[2:])
+
+    # --- on the host
+
+    @cached_property
+    def _pixels(self) -> FloatArray:
+        """The images."""
+        return _device.to_host(self.images) if is_device_array(self.images) else self.images
+
+    @cached_property
+    def _predicted(self) -> FloatArray:
+        return self._encoded[0] * self._maps(self._energy.gain)
+
+    @cached_property
     def _encoded(self) -> tuple[FloatArray, FloatArray]:
         """s(W y + b) and its derivative."""
         energy = self._energy
-        response = self._correlated(self._images, energy.encoder_filters)
+        response = self._correlated(self._pixels, energy.encoder_filters)
         response += self._maps(energy.intercept)
         if energy.threshold is None:
             activity = np.tanh(response, out=response)
@@ -292,27 +361,44 @@ class ObservedEnergy:
 
     def _maps(self, values: FloatArray) -> FloatArray:
         """One number for each map, to broadcast over images and pixels."""
-        return values.reshape(-1, *(1,) * (self._images.ndim - 2))
+        return values.reshape(-1, *(1,) * (self.images.ndim - 2))
 
     def _codes(self, Z: Any) -> FloatArray:
-        codes = float_array(Z, "Z", dtype=self._images.dtype)
-        if codes.shape != self._activity.shape:
-            raise ValueError(f"Z: expected shape {self._activity.shape}, got {codes.shape}")
+        if self.device == "cuda" and is_device_array(Z):
+            Z = _device.to_host(_device.device_operand(Z, "Z"))
+        codes = float_array(Z, "Z", dtype=self.images.dtype)
+        if codes.shape != self._code_shape:
+            raise ValueError(f"Z: expected shape {self._code_shape}, got {codes.shape}")
         return codes
 
     def _residual(self, codes: FloatArray) -> FloatArray:
         residual = self._energy.reconstruct(codes)
-        residual -= self._images
+        residual -= self._pixels
         return residual
 
     def _correlated(self, images: FloatArray, filters: FloatArray) -> FloatArray:
-        return ops.correlate(images, filters, boundary=self._energy.boundary, n_jobs=self._energy.n_jobs)
+        return ops.correlate(images, filters, **self._energy.convolution)
 
     def _filter_gradient(self, codes: FloatArray, images: FloatArray) -> FloatArray:
         energy = self._energy
-        return ops.filter_gradient(
-            codes, images, energy.filters.shape[2:], boundary=energy.boundary, n_jobs=energy.n_jobs
+        return ops.filter_gradient(codes, images, energy.filters.shape[2:], **energy.convolution)
+
+    # --- on the GPU
+
+    def _encoder(self) -> tuple[Any, ...]:
+        """Images and the encoder's parameters as its kernel takes them."""
+        energy = self._energy
+        threshold = energy.threshold
+        return (
+            with_height(self.images),
+            with_height(self._in_dtype(energy.encoder_filters, "encoder_filters")),
+            self._in_dtype(energy.intercept, "intercept"),
+            self._in_dtype(energy.gain, "gain"),
+            None if threshold is None else self._in_dtype(threshold, "threshold"),
         )
+
+    def _in_dtype(self, parameter: FloatArray, name: str) -> FloatArray:
+        return float_array(parameter, name, dtype=self.images.dtype)
 
 
 def _squared_norms(arrays: FloatArray) -> NDArray[np.float64]:

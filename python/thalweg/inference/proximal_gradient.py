@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ops
-from .._check import FloatArray
+from .. import _check, _device, ops
+from .._check import FloatArray, is_device_array
+from ..ops.conv import NATIVE_BOUNDARIES, with_height
 
 _CHECK_EVERY = 5
 
@@ -30,6 +31,27 @@ class SparseEnergy(Protocol):
         ...
 
 
+class PredictedCodesEnergy(SparseEnergy, Protocol):
+    """1/2 ||y - sum_k f_k * z_k||^2 + beta/2 ||z - p||^2 as f, of images that are given.
+
+    Arrays on either side; signals without the axis of the height.
+    """
+
+    device: str
+    images: FloatArray  # y, (n, channels, height, width)
+    boundary: str
+
+    @property
+    def filters(self) -> FloatArray:
+        """f, (n_filters, channels, kh, kw) in the dtype of the images."""
+        ...
+
+    @property
+    def prediction(self) -> FloatArray:
+        """p, (n, n_filters, code height, code width)."""
+        ...
+
+
 class ProximalInfo(NamedTuple):
     """How far each sample's code is from the best one."""
 
@@ -38,7 +60,7 @@ class ProximalInfo(NamedTuple):
 
 
 def minimise(
-    energy: SparseEnergy,
+    energy: SparseEnergy | PredictedCodesEnergy,
     init: FloatArray,
     *,
     max_iter: int,
@@ -56,8 +78,8 @@ def minimise(
 
     Parameters
     ----------
-    energy : SparseEnergy
-        f must be quadratic.
+    energy : SparseEnergy or PredictedCodesEnergy
+        f must be quadratic. One of the latter kind with `device` "cuda" is minimised there.
     init : ndarray of shape (n, ...)
         The first codes, one for each sample.
     max_iter : int
@@ -65,11 +87,12 @@ def minimise(
     tolerance : ndarray of shape (n,), default=None
         The iterations end once every sample's certificate is at most this. None makes `max_iter` of them.
     n_jobs : int, default=None
-        Threads.
+        Threads. Says nothing on the GPU.
 
     Returns
     -------
     codes : ndarray of the shape and dtype of `init`
+        In the memory of the GPU, where `init` is there.
     info : ProximalInfo, or None without a tolerance
 
     References
@@ -77,6 +100,10 @@ def minimise(
     A. Beck, M. Teboulle, A fast iterative shrinkage-thresholding algorithm for linear inverse problems, SIAM
     J. Imaging Sciences 2, 2009. Y. Nesterov, Lectures on convex optimization, 2018, section 2.2.
     """
+    if getattr(energy, "device", "cpu") == "cuda":
+        return minimise_there(
+            cast(PredictedCodesEnergy, energy), init, max_iter=max_iter, tolerance=tolerance
+        )
     rate = 1 / energy.lipschitz
     root = sqrt(energy.strong_convexity * rate)
     most = (1 - root) / (1 + root)
@@ -99,6 +126,66 @@ def minimise(
         codes = ops.shrink(point, energy.alpha * rate, n_jobs=n_jobs)
         before = stepped
     return codes, None
+
+
+def minimise_there(
+    energy: PredictedCodesEnergy,
+    init: FloatArray,
+    *,
+    max_iter: int,
+    tolerance: NDArray[np.float64] | None = None,
+    out: Any = None,
+) -> tuple[FloatArray, ProximalInfo | None]:
+    """`minimise` on the GPU, where the codes stay from the first iteration to the last.
+
+    Parameters
+    ----------
+    energy : PredictedCodesEnergy
+    init : array of shape (n, n_filters, code height, code width)
+        On either side, in the dtype of the images.
+    max_iter : int
+    tolerance : ndarray of shape (n,), default=None
+        As for `minimise`.
+    out : array on the device, default=None
+        Where to write the codes, apart from `init`; None makes an array where `init` is.
+
+    Returns
+    -------
+    codes, info
+        As of `minimise`.
+
+    Raises
+    ------
+    ValueError
+        Where arrays do not fit each other, or the codes leave the finite numbers.
+    """
+    if not is_device_array(init):
+        init = np.ascontiguousarray(init, energy.images.dtype)
+    shape, dtype = tuple(init.shape), np.dtype(init.dtype)
+    codes = _device.empty(shape, dtype, like=init) if out is None else _device.output(out, shape, dtype)
+    gap = np.empty(shape[0])
+    n_iter = _device.kernels("cuda").csc_predicted_fista(
+        *(with_height(each) for each in (energy.images, energy.filters, energy.prediction)),
+        energy.alpha,
+        energy.strong_convexity,
+        NATIVE_BOUNDARIES[energy.boundary],
+        energy.lipschitz,
+        with_height(init),
+        None if tolerance is None else np.ascontiguousarray(tolerance, np.float64),
+        max_iter,
+        with_height(codes),
+        gap,
+    )
+    if n_iter > 0:
+        _require_finite(codes)
+    return codes, None if tolerance is None else ProximalInfo(gap, n_iter)
+
+
+def _require_finite(codes: Any) -> None:
+    if is_device_array(codes):
+        _device.refuse_not_finite(codes, "Z")
+    else:
+        _check.float_array(codes, "Z")
 
 
 def _extrapolated(point: FloatArray, before: FloatArray, momentum: float) -> FloatArray:

@@ -89,6 +89,7 @@ class Options(Protocol):
     learning_rate: float
     max_inference_iter: int
     n_jobs: int | None
+    device: str
 
 
 class _Batch(NamedTuple):
@@ -128,6 +129,7 @@ def energy_of(parameters: Parameters, alpha: float, options: Options) -> Predict
         prediction_weight=options.prediction_weight,
         boundary=options.boundary,
         n_jobs=options.n_jobs,
+        device=options.device,
     )
 
 

@@ -28,7 +28,7 @@ from ..inference.csc import (
     check_solver,
     warn_unconverged,
 )
-from ._images import Layout, as_images
+from ._images import Layout, MapsThere, as_images
 
 
 class ConvolutionalTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -275,23 +275,13 @@ def _codes_on_device(
     solver: ConvolutionalLassoSolver, alpha: Any, problems: list[tuple[Any, ...]], layout: Layout, X: Any
 ) -> tuple[Any, list[CscInfo]]:
     """Dense codes, as X came, of images in the memory of the GPU; a problem is (image, mask, start)."""
-    shapes = [solver.code_shape(*image.shape[1:]) for image, _, _ in problems]
-    made: list[Any]
-    if layout.is_stacked:
-        whole = _device.empty((len(problems), *shapes[0]), solver.dtype, like=problems[0][0])
-        made = [whole[i : i + 1].reshape(shapes[0]) for i in range(len(problems))]
-    else:
-        made = [_device.empty(shape, solver.dtype, like=problems[0][0]) for shape in shapes]
-    infos = [
-        solver.encode_into(codes, image, alpha, mask=m, init=start)
-        for codes, (image, m, start) in zip(made, problems, strict=True)
-    ]
-    if layout.is_stacked:
-        shape = whole.shape if layout.ndim == 2 else (*whole.shape[:2], whole.shape[3])
-        return _device.give_back(whole.reshape(shape), X), infos
-    if layout.ndim == 1:
-        made = [codes.reshape((codes.shape[0], codes.shape[2])) for codes in made]
-    return [_device.give_back(codes, like) for codes, like in zip(made, X, strict=True)], infos
+    shapes: list[tuple[int, ...]] = [solver.code_shape(*image.shape[1:]) for image, _, _ in problems]
+    maps, infos = MapsThere(X, layout, shapes, solver.dtype), []
+    for shape, (image, mask, start) in zip(shapes, problems, strict=True):
+        room = maps.room()
+        infos.append(solver.encode_into(room.reshape(shape), image, alpha, mask=mask, init=start))
+        maps.keep(room)
+    return maps.given_back(), infos
 
 
 def filters_as_images(filters: FloatArray) -> FloatArray:

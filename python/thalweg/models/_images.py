@@ -37,6 +37,42 @@ class Layout:
         return np.stack(results) if self.is_stacked else results
 
 
+class MapsThere:
+    """Maps of every image, shapes `(maps, height, width)`, in the memory of the GPU, given back as X came.
+
+    Those of a stack there are made in one array.
+    """
+
+    def __init__(self, X: Any, layout: Layout, shapes: list[tuple[int, ...]], dtype: Any) -> None:
+        self._X, self._layout, self._shapes, self._dtype = X, layout, shapes, dtype
+        self._made: list[Any] = []
+        is_whole = layout.is_stacked and is_device_array(X)
+        self._whole = _device.output(None, (len(shapes), *shapes[0]), dtype) if is_whole else None
+
+    def room(self) -> Any:
+        """Where the maps of the next image go, (1, maps, height, width)."""
+        i = len(self._made)
+        if self._whole is not None:
+            return self._whole[i : i + 1]
+        return _device.output(None, (1, *self._shapes[i]), self._dtype)
+
+    def keep(self, maps: Any) -> None:
+        """What `room` gave, now filled; of an image of the host they are brought there."""
+        i = len(self._made)
+        if self._whole is None:
+            shape = self._shapes[i] if self._layout.ndim == 2 else (self._shapes[i][0], self._shapes[i][2])
+            maps = _device.give_back(maps.reshape(shape), None if self._layout.is_stacked else self._X[i])
+        self._made.append(maps)
+
+    def given_back(self) -> Any:
+        """All of them."""
+        if self._whole is not None:
+            n, maps, height, width = self._whole.shape
+            shape = (n, maps, height, width) if self._layout.ndim == 2 else (n, maps, width)
+            return _device.give_back(self._whole.reshape(shape), self._X)
+        return np.stack(self._made) if self._layout.is_stacked else self._made
+
+
 def as_images(
     X: Any,
     *,

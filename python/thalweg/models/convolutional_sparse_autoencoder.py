@@ -14,10 +14,19 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import FloatArray, one_of, real_number, seed_number, thread_number, whole_number
+from .. import _check, _device
+from .._check import (
+    FloatArray,
+    is_device_array,
+    one_of,
+    real_number,
+    seed_number,
+    thread_number,
+    whole_number,
+)
 from ..energies import PredictiveSparseDecompositionEnergy
 from ..energies.predictive_sparse_decomposition import BOUNDARIES
-from ..inference.proximal_gradient import minimise
+from ..inference.proximal_gradient import ProximalInfo, minimise, minimise_there
 from ._autoencoder_step import (
     Parameters,
     Progress,
@@ -29,7 +38,7 @@ from ._autoencoder_step import (
     take_step,
 )
 from ._crops import crops_of_pass, stacks
-from ._images import Layout, as_images, pixel_sizes, sizes_of
+from ._images import Layout, MapsThere, as_images, pixel_sizes, sizes_of
 from ._learning import unchanged_by_errors
 
 NONLINEARITIES = ("tanh", "shrinkage")
@@ -116,6 +125,11 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         Print one line a pass.
     n_jobs : int, default=None
         Threads; None stands for OpenMP's number. The results are the same bits for any number.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where to compute codes and convolutions. With "cuda" images and codes may be arrays in the memory of
+        the GPU (PyTorch's, CuPy's, or any that speak DLPack): what `transform` and `inverse_transform` make
+        of them are then arrays of the same library. What is learnt is NumPy's, and so are the crops that it
+        is learnt from. Four arrays of the codes of an image have to fit there.
 
     Attributes
     ----------
@@ -173,6 +187,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         callback: Callable[[dict[str, Any]], Any] | None = None,
         verbose: int | bool = False,
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
         self.n_components = n_components
         self.filter_size = filter_size
@@ -191,6 +206,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         self.callback = callback
         self.verbose = verbose
         self.n_jobs = n_jobs
+        self.device = device
 
     # --- learning
 
@@ -216,12 +232,16 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         TypeError, ValueError
             Where X or a parameter is of the wrong kind, shape or range, an image is smaller than a filter, or
             X is not finite.
+        RuntimeError
+            device="cuda", and no GPU can be used: the message says what is missing.
+        MemoryError
+            The GPU's memory does not suffice.
         FloatingPointError
             Where the energy or a parameter leaves the finite numbers.
         """
         self._check_parameters()
         with unchanged_by_errors(self):
-            images, layout = self._images(X, ndim=len(self._filter_sizes()))
+            images, layout = self._images_to_learn(X, len(self._filter_sizes()))
             self._start(images, layout)
             self._sizes = pixel_sizes(images)
             self._batch = self._fit_batch()
@@ -253,7 +273,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
             if hasattr(self, "components_"):
                 images = self._images_to_go_on_with(X)
             else:
-                images, layout = self._images(X, ndim=len(self._filter_sizes()))
+                images, layout = self._images_to_learn(X, len(self._filter_sizes()))
                 self._start(images, layout)
             self._sizes = np.empty((0, 2), np.int64)
             self._batch = self._fit_batch()
@@ -384,13 +404,14 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         Returns
         -------
         codes : ndarray of shape (n, n_components, Hc, Wc), or list of (n_components, Hc, Wc)
-            A list where X is one. float32 where X is, else float64. For signals (n, n_components, Lc).
+            A list where X is one. float32 where X is, else float64. For signals (n, n_components, Lc). Where
+            X is in the memory of the GPU, so are they, as arrays of its library.
 
         Raises
         ------
         NotFittedError
             Before learning.
-        TypeError, ValueError
+        TypeError, ValueError, RuntimeError, MemoryError
             As `fit`.
 
         Warns
@@ -403,6 +424,27 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         one_of(exact, "exact", (False, True))
         images, layout = self._images_to_use(X)
         energy = self._energy(images[0].dtype)
+        if self.device == "cuda":
+            codes, worst = self._codes_there(energy, X, images, layout, exact)
+        else:
+            codes, worst = self._codes_here(energy, images, layout, exact)
+        if worst > self.transform_tol:
+            warnings.warn(
+                f"transform_tol={self.transform_tol:g} was not reached within "
+                f"transform_max_iter={self.transform_max_iter} iterations: the worst gap is {worst:.3g}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return codes
+
+    def _codes_here(
+        self,
+        energy: PredictiveSparseDecompositionEnergy,
+        images: list[FloatArray],
+        layout: Layout,
+        exact: bool,
+    ) -> tuple[Any, float]:
+        """Codes, and the worst certificate in units of E(0)."""
         codes, worst = [], 0.0
         for image in images:
             observed = energy.given(image[None])
@@ -416,17 +458,35 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
                     tolerance=self.transform_tol * scale,
                     n_jobs=self.n_jobs,
                 )
-                assert info is not None
-                worst = max(worst, float(info.gap[0] / scale[0]) if scale[0] > 0 else 0.0)
+                worst = max(worst, _relative(info, scale))
             codes.append(code[0])
-        if worst > self.transform_tol:
-            warnings.warn(
-                f"transform_tol={self.transform_tol:g} was not reached within "
-                f"transform_max_iter={self.transform_max_iter} iterations: the worst gap is {worst:.3g}",
-                ConvergenceWarning,
-                stacklevel=2,
+        return layout.maps(codes), worst
+
+    def _codes_there(
+        self,
+        energy: PredictiveSparseDecompositionEnergy,
+        X: Any,
+        images: list[FloatArray],
+        layout: Layout,
+        exact: bool,
+    ) -> tuple[Any, float]:
+        """`_codes_here` on the GPU, where codes stay until they are given back as X came."""
+        shapes = [energy.code_shape(*image.shape[1:]) for image in images]
+        maps, worst = MapsThere(X, layout, shapes, images[0].dtype), 0.0
+        for image in images:
+            observed = energy.given(_device.device_operand(image.reshape((1, *image.shape)), "X"))
+            scale = observed.value_of_zero() if exact else None
+            code, info = minimise_there(
+                observed,
+                observed.prediction,
+                max_iter=self.transform_max_iter if exact else 0,
+                tolerance=None if scale is None else self.transform_tol * scale,
+                out=maps.room(),
             )
-        return layout.maps(codes)
+            if scale is not None:
+                worst = max(worst, _relative(info, scale))
+            maps.keep(code)
+        return maps.given_back(), worst
 
     def inverse_transform(self, Z: Any) -> Any:
         """Images from their codes, by the decoder.
@@ -440,7 +500,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         -------
         images : ndarray of shape (n, channels, height, width), or list of (channels, height, width)
             Without the axis of the channels where the images that were learnt from had none. float32 where Z
-            is, else float64.
+            is, else float64. Of the library of Z, where that is in the memory of the GPU.
 
         Raises
         ------
@@ -448,12 +508,31 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
             Before learning.
         TypeError, ValueError
             Where Z is of the wrong kind or shape, or not finite.
+        RuntimeError, MemoryError
+            As `fit`.
         """
         check_is_fitted(self, "components_")
         codes, layout = self._codes(Z)
         energy = self._energy(codes[0].dtype)
+        if any(is_device_array(code) for code in codes):
+            return self._images_there(energy, Z, codes, layout)
         images = [energy.reconstruct(code[None])[0] for code in codes]
         return Layout(layout.ndim, layout.is_stacked, self._has_channels).images(images)
+
+    def _images_there(
+        self, energy: PredictiveSparseDecompositionEnergy, Z: Any, codes: list[FloatArray], layout: Layout
+    ) -> Any:
+        """Images from codes some of which are in the memory of the GPU, as Z came."""
+
+        def images(batch: Any, n: tuple[int, ...], like: Any) -> Any:
+            made = energy.reconstruct(batch)
+            channels = made.shape[1:2] if self._has_channels else ()
+            return _device.give_back(made.reshape((*n, *channels, *made.shape[4 - layout.ndim :])), like)
+
+        if layout.is_stacked:
+            whole = _device.device_operand(Z, "Z", dtype=codes[0].dtype)
+            return images(whole.reshape((len(codes), *codes[0].shape)), (len(codes),), Z)
+        return [images(code.reshape((1, *code.shape)), (), like) for code, like in zip(codes, Z, strict=True)]
 
     def energy(self, X: Any, Z: Any) -> NDArray[np.float64]:
         """E(y, z) of every image with its code.
@@ -475,6 +554,8 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
             Before learning.
         TypeError, ValueError
             Where X or Z is of the wrong kind or shape, or not finite.
+        RuntimeError, MemoryError
+            As `fit`.
         """
         check_is_fitted(self, "components_")
         self._check_parameters()
@@ -483,7 +564,8 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         if len(codes) != len(images):
             raise ValueError(f"Z: expected {len(images)} codes, as there are images, got {len(codes)}")
         energy = self._energy(images[0].dtype)
-        return np.array([energy.value(y[None], z[None])[0] for y, z in zip(images, codes)])
+        pairs = zip(_on_the_host(images), _on_the_host(codes))
+        return np.array([energy.value(y[None], z[None])[0] for y, z in pairs])
 
     # --- parameters, arguments, state
 
@@ -510,7 +592,9 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
     def _images(
         self, X: Any, ndim: int, channels: int | None = None, dtype: Any = None, shape: Any = None
     ) -> tuple[list[FloatArray], Layout]:
-        images, layout = as_images(X, ndim=ndim, channels=channels, dtype=dtype)
+        images, layout = as_images(
+            X, ndim=ndim, channels=channels, dtype=dtype, device=_check.device(self.device)
+        )
         kh, kw = self._filter_shape() if shape is None else shape
         for image in images:
             if image.shape[1] < kh or image.shape[2] < kw:
@@ -520,6 +604,11 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
                     f"got one of {_text(given)}"
                 )
         return images, layout
+
+    def _images_to_learn(self, X: Any, ndim: int) -> tuple[list[FloatArray], Layout]:
+        """Images to begin with, on the host, where crops are cut."""
+        images, layout = self._images(X, ndim)
+        return _on_the_host(images), layout
 
     def _images_to_use(self, X: Any, dtype: Any = None) -> tuple[list[FloatArray], Layout]:
         """Images for the filters that were learnt."""
@@ -540,10 +629,16 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         if (self.nonlinearity == "shrinkage") is not hasattr(self, "encoder_threshold_"):
             raise ValueError(f"nonlinearity: learning began with the other one, got {self.nonlinearity!r}")
         self._check_weights(self.components_.dtype, self._scale)
-        return self._images_to_use(X, self.components_.dtype)[0]
+        return _on_the_host(self._images_to_use(X, self.components_.dtype)[0])
 
     def _codes(self, Z: Any) -> tuple[list[FloatArray], Layout]:
-        return as_images(Z, ndim=self.components_.ndim - 2, channels=len(self.components_), name="Z")
+        return as_images(
+            Z,
+            ndim=self.components_.ndim - 2,
+            channels=len(self.components_),
+            name="Z",
+            device=_check.device(self.device),
+        )
 
     def _filter_sizes(self) -> tuple[int, ...]:
         return sizes_of(self.filter_size, "filter_size")
@@ -590,6 +685,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: expected a callable or None, got {self.callback!r}")
         thread_number(self.n_jobs)
+        _device.kernels(_check.device(self.device))  # or an error at once
 
     def _check_weights(self, dtype: Any, scale: float) -> None:
         """ValueError where images of this dtype, or what they are divided by, are too small for a weight."""
@@ -624,6 +720,16 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _relative(info: ProximalInfo | None, scale: NDArray[np.float64]) -> float:
+    """An image's certificate in units of E(0)."""
+    assert info is not None
+    return float(info.gap[0] / scale[0]) if scale[0] > 0 else 0.0
+
+
+def _on_the_host(images: list[FloatArray]) -> list[FloatArray]:
+    return [_device.to_host(image) if is_device_array(image) else image for image in images]
 
 
 def _text(sizes: Sequence[int]) -> str:

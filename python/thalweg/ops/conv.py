@@ -82,7 +82,8 @@ def _filters(value: Any, like: FloatArray, like_name: str, axis: int, what: str,
     return filters
 
 
-def _code_sizes(image: Sizes, filters: Sizes, boundary: str, name: str) -> Sizes:
+def code_sizes(image: Sizes, filters: Sizes, boundary: str, name: str) -> Sizes:
+    """Height and width, or length, of the codes; messages call the filters `name`."""
     if boundary == "valid":
         return tuple(h + k - 1 for h, k in zip(image, filters, strict=True))
     if boundary != "full":
@@ -116,8 +117,8 @@ def _filter_sizes(value: Any, ndim: int) -> Sizes:
     return tuple(_check.whole_number(size, "filter_shape", minimum=1) for size in sizes)
 
 
-def _image(array: FloatArray) -> FloatArray:
-    """Signals as images of height 1."""
+def with_height(array: Any) -> Any:
+    """Signals, or codes or filters of them, as those of images of height 1."""
     return array if array.ndim == 4 else array.reshape((*array.shape[:2], 1, array.shape[2]))
 
 
@@ -193,10 +194,12 @@ def correlate(
     kernels = _device.kernels(_check.device(device))
     images = _batch(X, "X", "channels", device)
     bank = _filters(filters, images, "X", 1, "channel(s)", device)
-    sizes = _code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
+    sizes = code_sizes(images.shape[2:], bank.shape[2:], kind, "filters")
     codes = _device.empty((images.shape[0], bank.shape[0], *sizes), images.dtype, like=images)
     threads = _check.thread_number(n_jobs)
-    kernels.correlate(_image(images), _image(bank), _image(codes), NATIVE_BOUNDARIES[kind], threads)
+    kernels.correlate(
+        with_height(images), with_height(bank), with_height(codes), NATIVE_BOUNDARIES[kind], threads
+    )
     return _given_back(codes, X)
 
 
@@ -263,7 +266,9 @@ def convolve(
     sizes = _image_sizes(codes.shape[2:], bank.shape[2:], kind)
     images = _device.empty((codes.shape[0], bank.shape[1], *sizes), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
-    kernels.convolve(_image(codes), _image(bank), _image(images), NATIVE_BOUNDARIES[kind], threads)
+    kernels.convolve(
+        with_height(codes), with_height(bank), with_height(images), NATIVE_BOUNDARIES[kind], threads
+    )
     return _given_back(images, Z)
 
 
@@ -329,7 +334,7 @@ def filter_gradient(
     codes = _batch(Z, "Z", "n_filters", device)
     images = _batch(X, "X", "channels", device, codes.ndim, codes.dtype)
     taps = _filter_sizes(filter_shape, codes.ndim - 2)
-    expected = (images.shape[0], codes.shape[1], *_code_sizes(images.shape[2:], taps, kind, "filter_shape"))
+    expected = (images.shape[0], codes.shape[1], *code_sizes(images.shape[2:], taps, kind, "filter_shape"))
     if codes.shape != expected:
         raise ValueError(
             f"Z: for X of shape {images.shape}, filters of {_text(taps)} and boundary={kind!r} "
@@ -338,5 +343,7 @@ def filter_gradient(
     gradient = _device.empty((codes.shape[1], images.shape[1], *taps), codes.dtype, like=codes)
     threads = _check.thread_number(n_jobs)
     boundary_of_kernel = NATIVE_BOUNDARIES[kind]
-    kernels.filter_gradient(_image(codes), _image(images), _image(gradient), boundary_of_kernel, threads)
+    kernels.filter_gradient(
+        with_height(codes), with_height(images), with_height(gradient), boundary_of_kernel, threads
+    )
     return _given_back(gradient, Z)
