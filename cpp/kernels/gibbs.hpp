@@ -229,6 +229,11 @@ bool pack_states(MatrixView<const T> real, Bits bits, Stream& stream);
 template <class T>
 void unpack_states(ConstBits bits, MatrixView<T> real, Stream& stream);
 
+// energy (n,) = F(v) = -log sum_h exp(-E(v, h)) of n rows of states; on the host NumPy adds it up.
+template <class T>
+void free_energies(const PreparedRbm<T>& rbm, const StatesView<T>& visible, Index n_rows, double* energy,
+                   Stream& stream);
+
 // The first row with bits beyond its units, or -1.
 [[nodiscard]] Index row_with_more_bits(ConstBits bits, Stream& stream);
 

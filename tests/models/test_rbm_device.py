@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from thalweg import BernoulliRBM, GaussianBernoulliRBM
+from thalweg.inference.gibbs import RbmMachine, pack
 
 MODELS = (BernoulliRBM, GaussianBernoulliRBM)
 
@@ -94,6 +95,26 @@ def test_arrays_of_the_device_go_in_and_come_out(model, dtype, cuda):
     assert_array_equal(drawn.numpy(), made.sample(n_steps=5, init=X, random_state=4))
     assert_array_equal(clone(made).fit(given).components_, made.components_)
     assert_array_equal(given.numpy(), X)
+
+
+@every_model
+def test_free_energies_of_many_rows(model, dtype, cuda):
+    """More than are taken at a time."""
+    sigma = np.array([0.5, 0.7, 2], dtype) if model is GaussianBernoulliRBM else None
+    weights = np.random.default_rng(1).normal(size=(2, 3)).astype(dtype)
+    machines = [
+        RbmMachine.of(weights, np.ones(3, dtype), np.ones(2, dtype), sigma, device=device)
+        for device in ("cuda", "cpu")
+    ]
+    X = rows(dtype, 16_390, 3)
+    found, expected = (machine.free_energy(X) for machine in machines)
+    assert_allclose(found, expected, rtol=1e-6)
+    there = machines[0].free_energy_there(cuda.to_device(X))
+    assert isinstance(there, cuda.DeviceArray)
+    assert_array_equal(there.numpy(), found)
+    if model is BernoulliRBM:
+        bits, _ = pack(X)
+        assert_array_equal(machines[0].free_energy(bits), found)
 
 
 @every_model

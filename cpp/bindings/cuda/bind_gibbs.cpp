@@ -86,6 +86,21 @@ void hidden(const BoundRbm<T>& rbm, const Maybe<T>& real, const std::optional<Wo
 }
 
 template <class T>
+void free_energy(const BoundRbm<T>& rbm, const Maybe<T>& real, const std::optional<WordArray>& given_bits,
+                 Array<double>& out) {
+  Call call;
+  const auto given = states_view<T>(call, real, given_bits, rbm.n_visible(), "visible");
+  require(!rbm.is_gaussian() || real.has_value(), "visible: expected real numbers, got bits");
+  const Index rows = rows_of(real, given_bits);
+  double* const energy = call.result_vector(out, rows, "out");
+  const PreparedRbm<T>& prepared = rbm.in(call);
+  call.run([&](Stream& s) {
+    check_bits(given, "visible", s);
+    free_energies(prepared, given, rows, energy, s);
+  });
+}
+
+template <class T>
 void visible(const BoundRbm<T>& rbm, const Maybe<T>& real, const std::optional<WordArray>& given_bits,
              const Maybe<T>& t, const Maybe<T>& base_bias, const Maybe<T>& base_sigma, std::uint64_t seed,
              std::uint32_t stream, std::uint64_t first_row, std::uint32_t step, Maybe<T> mean,
@@ -225,6 +240,8 @@ void bind(py::module_& m, const char* rbm_name, const char* workspace_name) {
            py::arg("base_sigma").noconvert(), py::arg("seed"), py::arg("stream"), py::arg("first_row"),
            py::arg("step"), py::arg("mean").noconvert(), py::arg("bits").noconvert(),
            py::arg("drawn").noconvert(), py::arg("n_jobs"))
+      .def("free_energy", &free_energy<T>, py::arg("real").noconvert(), py::arg("given_bits").noconvert(),
+           py::arg("out").noconvert())
       .def("sweeps", &sweeps<T>, py::arg("hidden").noconvert(), py::arg("visible").noconvert(),
            py::arg("visible_real").noconvert(), py::arg("hidden_mean").noconvert(), py::arg("t").noconvert(),
            py::arg("base_bias").noconvert(), py::arg("base_sigma").noconvert(), py::arg("seed"),

@@ -305,7 +305,7 @@ def _add_score(commands: Any) -> None:
         help="larger images are shrunk to this, in pixels (default: 1024, as in learning)",
     )
     p.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of all that is random")
-    _add_device(p, "where free energies of Boltzmann machines are summed on the CPU all the same")
+    _add_device(p)
     p.set_defaults(run=score)
 
 

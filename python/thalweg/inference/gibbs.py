@@ -198,7 +198,8 @@ class RbmMachine:
 
     def free_energy(self, visible: FloatArray | Bits) -> NDArray[np.float64]:
         """-log sum_h exp(-E(v, h)), shape (n,); sums in float64."""
-        visible = on_host(visible)
+        if self.device == "cuda":
+            return on_host(self.free_energy_there(visible))  # type: ignore[no-any-return]
         energy = self._visible_energy(visible)
         for first in range(0, len(visible), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
@@ -206,6 +207,12 @@ class RbmMachine:
             energy[rows] -= ops.softplus(logits, out=logits, n_jobs=self.n_jobs or None).sum(
                 axis=1, dtype=np.float64
             )
+        return energy
+
+    def free_energy_there(self, visible: FloatArray | Bits) -> Any:
+        """`free_energy` of a machine with device="cuda", where `visible` is."""
+        energy = _device.empty((len(visible),), np.float64, like=_array_of(visible))
+        self.native.free_energy(*_real_or_words(visible), energy)
         return energy
 
     def joint_energy(self, visible: FloatArray | Bits, hidden: Bits) -> NDArray[np.float64]:

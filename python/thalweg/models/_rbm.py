@@ -226,7 +226,11 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples,), float64
             Finite wherever the hidden units' logits are.
         """
-        return self._given_back(self._free_energy(X), like=X)
+        rows = self._visible_rows(X)
+        if _device.is_device_array(rows):
+            there = self._machine(rows.dtype).free_energy_there(rows)
+            return _device.give_back(there, like=X)  # type: ignore[no-any-return]
+        return self._free_energy(rows)
 
     def score_function(self, X: Any) -> FloatArray:
         """The gradient of log p(x) in x, of every row.
@@ -347,7 +351,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         if isinstance(log_partition, LogPartition):
             log_partition = log_partition.log_z
         log_z = real_number(log_partition, "log_partition")
-        return self._given_back(-self._free_energy(X) - log_z, like=X)
+        return self._given_back(-self._free_energy(self._visible_rows(X)) - log_z, like=X)
 
     # --- arrays and machines
 
@@ -363,10 +367,11 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
             device=self.device,
         )
 
-    def _free_energy(self, X: Any) -> NDArray[np.float64]:
-        """F(x) of every row, on the host."""
-        rows = on_host(self._visible_rows(X))
+    def _free_energy(self, rows: Any) -> NDArray[np.float64]:
+        """F(x) of checked rows, on the host."""
         machine = self._machine(rows.dtype)
+        if _device.is_device_array(rows):
+            return machine.free_energy(rows)
         blocks = [machine.free_energy(dense_rows(rows[b], rows.dtype)) for b in _blocks(rows.shape[0])]
         return np.concatenate(blocks) if blocks else np.empty(0)
 

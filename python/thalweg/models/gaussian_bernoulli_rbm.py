@@ -83,10 +83,10 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
     sigma_learning_rate : float, default=None
         Of log sigma; None stands for `learning_rate`.
     device : {"cpu", "cuda"}, default="cpu"
-        Where states are drawn, chains run and the gradient's statistics are summed. On "cuda" arrays of the
-        device are taken too, and results are arrays of their kind; steps of the parameters are made, and
-        energies of rows summed, on the host. The first machine of a fit is that of "cpu" bit for bit, and so
-        are draws wherever the probabilities are equal.
+        Where states are drawn, chains run, and the gradient's statistics and free energies are summed. On
+        "cuda" arrays of the device are taken too, and results are arrays of their kind; steps of the
+        parameters are made, and other energies and gradients of rows computed, on the host. The first machine
+        of a fit is that of "cpu" bit for bit, and so are draws wherever the probabilities are equal.
     n_jobs : int, default=None
         Threads; the bits do not depend on their number.
     callback : callable, default=None
@@ -219,7 +219,7 @@ class GaussianBernoulliRBM(RestrictedBoltzmannMachine):
         -------
         ndarray of shape (n_samples,), float64
         """
-        return self._given_back(-self._free_energy(X), like=X)
+        return self._given_back(-self._free_energy(self._visible_rows(X)), like=X)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
