@@ -1,10 +1,15 @@
 """Every CUDA kernel once, small, against the CPU: what bench/gpu.sh lets compute-sanitizer watch.
 
-compute-sanitizer --tool memcheck --error-exitcode 9 python tests/short_cuda_run.py
+compute-sanitizer --tool memcheck --error-exitcode 9 python tests/short_cuda_run.py [--seconds N] [NAME...]
+
+With names only these functions are run. With --seconds none is begun later than that, and those left out are
+named: a tool that watches the run gets to its own end, and its summary. PyTorch has no place here: its
+kernels would be watched, too.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -205,10 +210,22 @@ def boltzmann_machines(rng: np.random.Generator) -> None:
 
 
 def main() -> None:
-    for function in RUNS:
+    began = time.perf_counter()
+    parser = argparse.ArgumentParser(description=__doc__)
+    known = {function.__name__: function for function in RUNS}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    given = parser.parse_args()
+    left_out = []
+    for name in given.names or known:
         start = time.perf_counter()
-        function(np.random.default_rng(0))
-        print(f"{function.__name__}: {time.perf_counter() - start:.2f} s", flush=True)
+        if start - began > given.seconds:
+            left_out.append(name)
+            continue
+        known[name](np.random.default_rng(0))
+        print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
+    if left_out:
+        print(f"left out: {', '.join(left_out)}", flush=True)
 
 
 if __name__ == "__main__":

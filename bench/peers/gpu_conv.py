@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.grad import conv2d_weight
 
 import gpu_common as common
-from thalweg import _native, ops
+from thalweg import ops
 
 # name: images, channels, height and width, filters, their width
 CASES = {
@@ -26,6 +26,7 @@ CASES = {
     "colour, 32 filters of 8 x 8": (1, 3, 2048, 32, 8),
     "batch, 64 to 64 channels of 5 x 5": (64, 64, 64, 64, 5),
 }
+CHECKED = ((1, 1, 200, 64, 12), (2, 3, 100, 32, 8), (2, 64, 20, 64, 5))
 SMALL = {"small": (2, 2, 14, 5, 3)}
 
 Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -71,41 +72,37 @@ def check(case: tuple[int, ...]) -> None:
         assert error < 2e-6, (name, error)
 
 
-def rows_of(name: str, case: tuple[int, ...]) -> list[dict[str, Any]]:
-    cuda = _native.cuda()
-    X, filters, Z = arrays(case, "cuda")
+def run(report: common.Report, name: str, case: tuple[int, ...], n_left: int) -> None:
+    """The rows of one of the `n_left` cases that are left."""
+    X, filters, Z = arrays(case, common.DEVICE)
     operations = 2.0 * Z.numel() * filters[0].numel()
-    rows = []
-
-    def add(what: str, who: str, call: Callable[[], Any]) -> None:
-        seconds = common.seconds(call, reps=5, most=2.0)
-        rows.append({"case": name, "function": what, "name": who, "ms": 1e3 * seconds})
-        rows[-1]["tflops"] = operations / seconds / 1e12
-
-    for what, call in ours(*(cuda.from_dlpack(a) for a in (X, filters, Z))).items():
-        add(what, "thalweg", call)
-    for use_tf32 in (False, True):
-        torch.backends.cudnn.allow_tf32 = use_tf32
-        torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = True
+    calls: list[tuple[str, str, bool, Callable[[], Any]]] = []
+    for what, call in ours(*(common.on_device(a) for a in (X, filters, Z))).items():
+        calls.append((what, "thalweg", False, call))
+    for use_tf32 in (True, False):
         for what, call in peers(X, filters, Z).items():
-            add(what, f"PyTorch, TF32 {'on' if use_tf32 else 'off'}", call)
-    return rows
+            calls.append((what, f"PyTorch, TF32 {'on' if use_tf32 else 'off'}", use_tf32, call))
+    for i, (what, who, use_tf32, call) in enumerate(calls):
+        if not report.has_time(f"{name}: {what}, {who}"):
+            continue
+        torch.backends.cudnn.allow_tf32 = use_tf32
+        most = min(2.0, report.share(n_left * len(calls) - i))
+        seconds = common.seconds(call, reps=5, most=most)
+        row = {"case": name, "function": what, "name": who, "ms": 1e3 * seconds}
+        report.add({**row, "tflops": operations / seconds / 1e12})
 
 
 def main() -> None:
-    args = common.parser(__doc__)
-    args.add_argument("--small", action="store_true", help="a tiny problem, checks alone, on any device")
-    given = args.parse_args()
-    if given.small:
-        for case in SMALL.values():
-            check(case)
-        print("correct")
-        return
-    for case in ((1, 1, 200, 64, 12), (2, 3, 100, 32, 8), (2, 64, 20, 64, 5)):
+    given = common.parser(__doc__).parse_args()
+    cases, checked = (SMALL, SMALL.values()) if given.small else (CASES, CHECKED)
+    report = common.Report(given)
+    for case in checked:
         check(case)
-    limits = {kind: common.matrix_rate(kind) for kind in ("float32", "tf32")}
-    limits["copy"] = common.copy_rate()
-    common.report(given.out, [row for name, case in CASES.items() for row in rows_of(name, case)], limits)
+    common.measure_limits(report, "tf32", "float32", "copy")
+    for i, (name, case) in enumerate(cases.items()):
+        run(report, name, case, len(cases) - i)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 Seconds from image and filters in memory to codes in memory, on the device by CUDA's events. thalweg stops by
 the relative duality gap that it computes itself, in float64. PyTorch's FISTA (`conv2d`, adaptive restart,
 cuDNN choosing its algorithm) is timed over exactly the iterations that it needs, which a pilot has found with
-thalweg's certificate: its own test for the end costs it nothing. The CPU's solver is stopped after --cap
-seconds. Codes and image are float32, all certificates float64.
+thalweg's certificate: its own test for the end costs it nothing. Where --seconds leave no time for that run,
+the pilot's seconds without the certificates' are reported (`timed`: "pilot"). The CPU's solver comes last and
+has what is then left of --seconds, or --cap. `seconds_at_least` is of what did not end. Codes and image are
+float32, all certificates float64.
 
     python bench/peers/gpu_csc.py --out bench/results/gpu_csc
     python bench/peers/gpu_csc.py --small        # on any device, the emulated one too: checks, no figures
@@ -16,6 +18,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,42 +107,6 @@ def torch_fista(
 # --- clocks and judges
 
 
-def timed_on_device(call: Callable[[], Any], reps: int) -> float:
-    """Median seconds between two events around the call, which has been made before."""
-    if not torch.cuda.is_available():
-        return seconds_of(call)
-    times = []
-    for _ in range(reps):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        start.record()
-        call()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-    return common.median(times)
-
-
-def timed_of_ours(call: Callable[[], Any], reps: int) -> float:
-    """The same by events of the stream that thalweg works on."""
-    cuda = _native.cuda()
-    times = []
-    for _ in range(reps):
-        cuda.synchronize()
-        start = cuda.Moment()
-        call()
-        end = cuda.Moment()
-        cuda.synchronize()
-        times.append(end.seconds_since(start))
-    return common.median(times)
-
-
-def seconds_of(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 class TooLong(Exception):
     """The cap on a call's time was reached."""
 
@@ -175,56 +142,82 @@ def certificate(problem: Problem, codes: Any) -> Any:
 # --- the rows
 
 
-def row_of_thalweg(problem: Problem, reps: int, limits: dict[str, float]) -> dict[str, Any]:
+def repeated(first: float, run: Callable[[], float], most: int, budget: float) -> float:
+    """Median seconds of up to `most` runs in all, as many as the budget allows after the first."""
+    times = [first]
+    while len(times) < most and (len(times) + 1) * first < budget:
+        times.append(run())
+    return common.median(times)
+
+
+def row_of_thalweg(report: common.Report, problem: Problem) -> dict[str, Any]:
     cuda = _native.cuda()
     solver = ConvolutionalLassoSolver(problem.filters, tol=TOL, max_iter=MAX_ITER, device="cuda")
     image = cuda.to_device(problem.image)
     codes = cuda.empty(problem.code_shape, np.float32)
-    info = solver.encode_into(codes, image, problem.alpha)
+
+    def once() -> tuple[float, Any]:
+        return common.seconds_of_ours(lambda: solver.encode_into(codes, image, problem.alpha))
+
+    first, info = once()
     assert info.is_converged, info
-    seconds = timed_of_ours(lambda: solver.encode_into(codes, image, problem.alpha), reps)
+    if not report.is_small:  # the first call also brought memory in
+        first = once()[0]
+    seconds = repeated(first, lambda: once()[0], 3, 0.25 * report.left())
     row = {"name": "thalweg, GPU", "seconds": seconds, "iterations": info.n_iter, "gap": info.gap}
     rate = problem.operations * info.n_iter / seconds
     row |= {"ms_per_iteration": 1e3 * seconds / info.n_iter, "tflops": rate / 1e12}
-    if "tf32" in limits:  # three products for one
-        row["percent_of_tf32"] = 300 * rate / limits["tf32"]
-    return row
+    row["percent_of_tf32"] = 300 * rate / report.limits["tf32"]  # three products for one
+    return report.add(row)
 
 
-def row_of_torch(problem: Problem, use_tf32: bool, reps: int, device: str) -> dict[str, Any]:
+def row_of_torch(
+    report: common.Report, problem: Problem, use_tf32: bool, share: float, ours: dict[str, Any]
+) -> None:
     torch.backends.cudnn.allow_tf32 = use_tf32
     torch.backends.cudnn.benchmark = True
-    image, filters = (torch.from_numpy(a).to(device) for a in (problem.image, problem.filters))
-    lipschitz = lipschitz_bound(problem.filters)
+    end = time.monotonic() + share
+    image, filters = (torch.from_numpy(a).to(common.DEVICE) for a in (problem.image, problem.filters))
+    fista = partial(torch_fista, image, filters, problem.alpha, lipschitz_bound(problem.filters))
+    fista(1)  # cuDNN chooses
     reached: list[tuple[int, float]] = []
+    watching = 0.0
 
     def watch(z: torch.Tensor, it: int) -> bool:
-        gap = certificate(problem, z).gap
-        reached.append((it, gap))
-        return gap <= TOL
+        nonlocal watching
+        common.synchronize()
+        start = time.monotonic()
+        reached.append((it, certificate(problem, z).gap))
+        common.synchronize()
+        now = time.monotonic()
+        watching += now - start
+        return reached[-1][1] <= TOL or now > end
 
-    torch_fista(image, filters, problem.alpha, lipschitz, MAX_ITER, watch)
+    start = time.monotonic()
+    fista(MAX_ITER, watch)
+    common.synchronize()
+    seconds, timed = time.monotonic() - start - watching, "pilot"
     n_iter, gap = reached[-1]
-    name = f"PyTorch conv2d, TF32 {'on' if use_tf32 else 'off'}"
-    if gap > TOL:
-        return {"name": name, "seconds": float("inf"), "iterations": n_iter, "gap": gap}
-    seconds = timed_on_device(lambda: torch_fista(image, filters, problem.alpha, lipschitz, n_iter), reps)
-    return {
-        "name": name,
-        "seconds": seconds,
-        "iterations": n_iter,
-        "gap": gap,
-        "ms_per_iteration": 1e3 * seconds / n_iter,
-    }
+    row = {"name": f"PyTorch conv2d, TF32 {'on' if use_tf32 else 'off'}", "iterations": n_iter, "gap": gap}
+    if gap <= TOL:
+        if report.is_small or seconds < report.left() - 1:
+            seconds, timed = common.seconds_of_torch(lambda: fista(n_iter))[0], "alone"
+        row |= {"seconds": seconds, "timed": timed, "times_ours": seconds / ours["seconds"]}
+    else:
+        row |= {"seconds_at_least": seconds, "times_ours_at_least": seconds / ours["seconds"]}
+    report.add({**row, "ms_per_iteration": 1e3 * seconds / n_iter})
 
 
-def row_of_cpu(problem: Problem, cap: float) -> dict[str, Any]:
+def row_of_cpu(report: common.Report, problem: Problem, cap: float, ours: dict[str, Any]) -> None:
     solver = ConvolutionalLassoSolver(problem.filters, tol=TOL, max_iter=MAX_ITER)
+    row: dict[str, Any] = {"name": "thalweg, CPU"}
     try:
         (_, info), seconds = capped(lambda: solver.encode(problem.image, problem.alpha), cap)
     except TooLong:
-        return {"name": "thalweg, CPU", "seconds": float("inf"), "stopped_after": cap}
-    return {"name": "thalweg, CPU", "seconds": seconds, "iterations": info.n_iter, "gap": info.gap}
+        report.add({**row, "seconds_at_least": cap, "times_ours_at_least": cap / ours["seconds"]})
+        return
+    row |= {"seconds": seconds, "times_ours": seconds / ours["seconds"]}
+    report.add({**row, "iterations": info.n_iter, "gap": info.gap})
 
 
 def check(problem: Problem) -> None:
@@ -239,25 +232,21 @@ def check(problem: Problem) -> None:
 
 def main() -> None:
     args = common.parser(__doc__)
-    args.add_argument("--small", action="store_true", help="a tiny problem, checks alone, on any device")
-    args.add_argument("--cap", type=float, default=40, help="seconds that the CPU may take (default 40)")
+    args.add_argument("--cap", type=float, help="seconds that the CPU may take (default: what is left)")
     given = args.parse_args()
-    if given.small:
-        problem = planted(20, 4, 5)
-        check(problem)
-        rows = [row_of_thalweg(problem, 1, {}), row_of_torch(problem, False, 1, "cpu")]
-        rows.append(row_of_cpu(problem, given.cap))
-        common.report(None, rows, {})
-        return
-    check(planted(256, 16, 12))
-    limits = {"tf32": common.matrix_rate("tf32"), "copy": common.copy_rate()}
-    problem = planted(2048, 64, 12)
-    rows = [row_of_thalweg(problem, 3, limits)]
-    rows += [row_of_torch(problem, use_tf32, 1, "cuda") for use_tf32 in (False, True)]
-    rows.append(row_of_cpu(problem, min(given.cap, 0.5 * given.seconds)))
-    for row in rows[1:]:
-        row["times_ours"] = row["seconds"] / rows[0]["seconds"]
-    common.report(given.out, rows, limits)
+    report = common.Report(given)
+    check(planted(20, 4, 5) if given.small else planted(256, 16, 12))
+    common.measure_limits(report, "tf32", "copy")
+    problem = planted(20, 4, 5) if given.small else planted(2048, 64, 12)
+    ours = row_of_thalweg(report, problem)
+    for use_tf32, part in ((True, 0.3), (False, 0.4)):
+        if report.has_time(f"PyTorch, TF32 {'on' if use_tf32 else 'off'}", 2.0):
+            share = 60.0 if given.small else part * report.left()
+            row_of_torch(report, problem, use_tf32, share, ours)
+    if report.has_time("CPU", 3.0):
+        left = 60.0 if given.small else report.left() - 1
+        row_of_cpu(report, problem, left if given.cap is None else min(left, given.cap), ours)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Bytes read and written count alike. `out`: into an array that is there already, 
 PyTorch tensor in and a new one out, by DLPack.
 
     python bench/peers/gpu_elementwise.py --out bench/results/gpu_elementwise
+    python bench/peers/gpu_elementwise.py --small    # on any device, the emulated one too: checks, no figures
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ PEERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid,
     "log_sigmoid": _functional.logsigmoid,
 }
+DTYPES = ("float32", "float64")
+MOST = 0.4  # seconds of a figure
 
 
 def check(x: torch.Tensor, dtype: np.dtype) -> None:
@@ -41,44 +44,44 @@ def check(x: torch.Tensor, dtype: np.dtype) -> None:
     part = x[:100_003]
     on_host = part.cpu().numpy()
     for name, f in FUNCTIONS.items():
-        got = f(part).cpu().numpy()
+        got = common.host(f(part))
         expected = f(on_host, device="cpu")
         np.testing.assert_allclose(got, expected, rtol=16 * np.finfo(dtype).eps, atol=1e-30, err_msg=name)
 
 
-def rows_of(dtype: str, n_bytes: int) -> list[dict[str, Any]]:
+def run(report: common.Report, dtype: str, n_bytes: int) -> None:
     cuda = _native.cuda()
     kind = np.dtype(dtype)
-    x = torch.randn(n_bytes // kind.itemsize, device="cuda", dtype=getattr(torch, dtype)) * 3
+    x = torch.randn(n_bytes // kind.itemsize, device=common.DEVICE, dtype=getattr(torch, dtype)) * 3
     check(x, kind)
-    given = cuda.from_dlpack(x)
+    given = common.on_device(x)
     out = cuda.empty(given.shape, kind)
     limit = common.copy_rate(n_bytes)
-    rows = [
-        {"function": "copy", "dtype": dtype, "name": "PyTorch", "gb_per_s": limit / 1e9, "percent": 100.0}
-    ]
+    report.limits[f"copy_{dtype}"] = limit
 
     def add(function: str, name: str, call: Callable[[], Any]) -> None:
-        rate = 2 * n_bytes / common.seconds(call)
-        row = {"function": function, "dtype": dtype, "name": name, "gb_per_s": rate / 1e9}
-        rows.append({**row, "percent": 100 * rate / limit})
+        if report.has_time(f"{dtype} {function}, {name}"):
+            rate = 2 * n_bytes / common.seconds(call, most=MOST)
+            row = {"function": function, "dtype": dtype, "name": name, "gb_per_s": rate / 1e9}
+            report.add({**row, "percent": 100 * rate / limit})
 
     for name, f in FUNCTIONS.items():
         add(name, "thalweg, out", partial(f, given, out=out))
-        add(name, "thalweg, tensor", partial(f, x))
         if name in PEERS:
             add(name, "PyTorch", partial(PEERS[name], x))
-    return rows
+        add(name, "thalweg, tensor", partial(f, x))
 
 
 def main() -> None:
     args = common.parser(__doc__)
     args.add_argument("--bytes", type=int, default=2**30, help="of the array (default 1 GiB)")
     given = args.parse_args()
-    rows = [row for dtype in ("float32", "float64") for row in rows_of(dtype, given.bytes)]
-    limits = {f"copy_{r['dtype']}": 1e9 * r["gb_per_s"] for r in rows if r["function"] == "copy"}
-    common.report(given.out, rows, limits)
-    for row in rows:
+    report = common.Report(given)
+    for dtype in DTYPES:
+        if report.has_time(dtype, 1.0):
+            run(report, dtype, 2**14 if given.small else given.bytes)
+    report.close()
+    for row in report.rows if not given.small else ():
         if row["dtype"] == "float32" and row["name"] == "thalweg, out" and row["percent"] < BAR:
             print(f"below the bar of {BAR} %: {row['function']} {row['percent']:.0f} %")
 

@@ -8,7 +8,7 @@ weights need, a chain and sweep) at the rate of a large int8 product measured in
 (states read and written once, weights read once a sweep) at the rate of a copy.
 
     python bench/peers/gpu_gibbs.py --out bench/results/gpu_gibbs
-    python bench/peers/gpu_gibbs.py --small    # runs anywhere, on the emulated device too: checks, no report
+    python bench/peers/gpu_gibbs.py --small    # runs anywhere, on the emulated device too: checks, no figures
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from thalweg.inference.gibbs import RbmMachine, on_host, zero_bits
 V, H = 784, 500
 CHAINS = (512, 65_536)
 SMALL = (40, 50, (64,))
+PEERS = {"PyTorch, TF32 on": True, "PyTorch, TF32 off": False}
 
 
 def parameters(n_visible: int, n_hidden: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +87,7 @@ def seconds_per_round(work: Callable[[int], float], most: float) -> float:
     work(4)
     count = max(4, round(0.02 / (work(4) / 4)))
     runs, start = [], time.perf_counter()
-    while len(runs) < 3 or (len(runs) < 15 and time.perf_counter() - start < most):
+    while len(runs) < (3 if most > 0 else 1) or (len(runs) < 15 and time.perf_counter() - start < most):
         runs.append(work(count) / count)
     return common.median(runs)
 
@@ -136,52 +137,55 @@ def time_torch(chains: TorchChains, most: float) -> float:
 
 def int8_rate(size: int = 8192) -> float:
     """Operations a second of a square product of 8-bit numbers; a multiply-add is two."""
-    a = torch.randint(-128, 127, (size, size), dtype=torch.int8, device="cuda")
-    b = torch.randint(-128, 127, (size, size), dtype=torch.int8, device="cuda").t()
-    return 2 * size**3 / common.seconds(lambda: torch._int_mm(a, b), reps=3)
+    a = torch.randint(-128, 127, (size, size), dtype=torch.int8, device=common.DEVICE)
+    b = torch.randint(-128, 127, (size, size), dtype=torch.int8, device=common.DEVICE).t()
+    return 2 * size**3 / common.seconds(lambda: torch._int_mm(a, b), reps=3, most=1.0)
 
 
-def floor(n: int, n_digits: int, limits: dict[str, float]) -> float:
+def floor(n: int, size: tuple[int, int], n_digits: int, limits: dict[str, float]) -> float:
     """Seconds that a sweep of n chains takes at least."""
-    operations = 2 * n * 2 * V * H * n_digits
-    n_bytes = n * 2 * (V + H) / 8 + 2 * V * H * n_digits
+    n_visible, n_hidden = size
+    operations = 2 * n * 2 * n_visible * n_hidden * n_digits
+    n_bytes = n * 2 * (n_visible + n_hidden) / 8 + 2 * n_visible * n_hidden * n_digits
     return max(operations / limits["int8"], n_bytes / limits["copy"])
 
 
-def row(n: int, size: tuple[int, int], most: float, device: str) -> dict[str, Any]:
-    """Chain-sweeps a second of both."""
+def run(report: common.Report, n: int, size: tuple[int, int], n_left: int) -> None:
+    """Chain-sweeps a second of all, as one of `n_left` numbers of chains."""
     arrays = parameters(*size)
     machine = RbmMachine.of(*arrays, device="cuda")
     check(machine, RbmMachine.of(*arrays), min(n, 512))
-    found: dict[str, Any] = {"machine": f"{size[0]}x{size[1]}", "chains": n}
-    found["chain_sweeps_per_s"] = n / time_ours(machine, n, most)
-    for name, is_allowed in (("torch_tf32_off", False), ("torch_tf32_on", True)):
+    n_digits = max(most_digits(arrays[0]), most_digits(arrays[0].T))
+
+    def add(name: str, seconds: float) -> dict[str, Any]:
+        row: dict[str, Any] = {"machine": f"{size[0]}x{size[1]}", "chains": n, "name": name}
+        return row | {"us_per_sweep": 1e6 * seconds, "chain_sweeps_per_s": n / seconds}
+
+    def most(n_figures: int) -> float:
+        return 0.0 if report.is_small else min(5.0, report.share(3 * n_left - n_figures))
+
+    row = add("thalweg", time_ours(machine, n, most(0)))
+    share = floor(n, size, n_digits, report.limits) * row["chain_sweeps_per_s"] / n
+    ours = report.add({**row, "digits": n_digits, "share_of_floor": share})
+    for done, (name, is_allowed) in enumerate(PEERS.items()):
+        if not report.has_time(f"{n} chains, {name}"):
+            continue
         torch.backends.cuda.matmul.allow_tf32 = is_allowed
-        found[name] = n / time_torch(TorchChains(*arrays, n, device), most)
-        found[f"times_{name}"] = found["chain_sweeps_per_s"] / found[name]
+        row = add(name, time_torch(TorchChains(*arrays, n, common.DEVICE), most(1 + done)))
+        report.add({**row, "times": ours["chain_sweeps_per_s"] / row["chain_sweeps_per_s"]})
     torch.backends.cuda.matmul.allow_tf32 = False
-    return found
 
 
 def main() -> None:
-    arguments = common.parser(__doc__)
-    arguments.add_argument("--small", action="store_true", help="a machine of 40 x 50 units and 64 chains")
-    given = arguments.parse_args()
-    if given.small:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        found = [row(n, SMALL[:2], 0.0, device) for n in SMALL[2]]
-        common.report(None, found, {})
-        return
-    limits = {"int8": int8_rate(), "copy": common.copy_rate(), "float32": common.matrix_rate("float32")}
-    weights = parameters(V, H)[0]
-    n_digits = max(most_digits(weights), most_digits(weights.T))
-    found = [row(n, (V, H), given.seconds / 12, "cuda") for n in CHAINS]
-    for each in found:
-        each["digits"] = n_digits
-        each["share_of_floor"] = (
-            floor(each["chains"], n_digits, limits) * each["chain_sweeps_per_s"] / each["chains"]
-        )
-    common.report(given.out, found, limits)
+    given = common.parser(__doc__).parse_args()
+    *size, chains = SMALL if given.small else (V, H, CHAINS)
+    report = common.Report(given)
+    common.measure_limits(report, "copy", "float32", "tf32")
+    report.measure("int8", lambda: int8_rate(64 if given.small else 8192))
+    for i, n in enumerate(chains):
+        if report.has_time(f"{n} chains", 1.0):
+            run(report, n, (size[0], size[1]), len(chains) - i)
+    report.close()
 
 
 if __name__ == "__main__":

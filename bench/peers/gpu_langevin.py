@@ -6,7 +6,7 @@ a move recorded as a CUDA graph. The floor of a move counts multiply-adds and by
 does, at the card's measured rates; the larger time is the floor.
 
     python bench/peers/gpu_langevin.py --out bench/results/gpu_langevin
-    python bench/peers/gpu_langevin.py --small     # the checks alone, also on the emulated device
+    python bench/peers/gpu_langevin.py --small     # on any device, the emulated one too: checks, no figures
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 
 import gpu_common as common
-from thalweg import _native
 from thalweg._base import Draws
 from thalweg.energies import DeepEnergy
 from thalweg.inference.langevin import HamiltonianMonteCarlo
@@ -29,6 +28,7 @@ from thalweg.inference.langevin import HamiltonianMonteCarlo
 D, H, K, LEAPFROG = 784, 64, 64, 10
 EPSILON = 0.15
 CHAINS = (100, 65_536)
+SMALL = (30, 8, 6)
 BAR = 3.0  # times PyTorch
 
 
@@ -139,51 +139,56 @@ def check(energy: DeepEnergy, x: np.ndarray, device: str) -> None:
     assert abs(found.acceptance - theirs) < 0.1, (found.acceptance, theirs)
 
 
-def floor(n: int, limits: dict[str, float]) -> float:
+def floor(n: int, size: tuple[int, int, int], limits: dict[str, float]) -> float:
     """Seconds that a move of n chains takes at the least, by what the kernels do."""
-    adds = 4 * D * H + (LEAPFROG - 1) * (2 * H * K + H * H) + 2 * H * K
-    numbers = 13 * D + 2 * 10 * H
+    d, h, k = size
+    adds = 4 * d * h + (LEAPFROG - 1) * (2 * h * k + h * h) + 2 * h * k
+    numbers = 13 * d + 2 * 10 * h
     return n * max(2 * adds / limits["float32"], 4 * numbers / limits["copy"])
 
 
-def rows_of(n: int, energy: DeepEnergy, limits: dict[str, float], most: float) -> list[dict[str, Any]]:
-    moves = 100 if n < 1000 else 10
-    x = torch.randn(n, D, device="cuda")
-    chains = TorchChains(energy, "cuda")
+def run(report: common.Report, n: int, size: tuple[int, int, int], n_left: int) -> None:
+    """Rows of all competitors, for one of `n_left` numbers of chains."""
+    moves = 2 if report.is_small else 100 if n < 1000 else 10
+    energy = energy_of(*size)
+    x = torch.randn(n, size[0], device=common.DEVICE)
+    chains = TorchChains(energy, common.DEVICE)
     sampler, draws = HamiltonianMonteCarlo(EPSILON, LEAPFROG, device="cuda"), Draws(seed=0, stream=30)
     calls: dict[str, Callable[[], Any]] = {
-        "thalweg": partial(sampler.run, energy, x, moves, draws),
+        "thalweg": partial(sampler.run, energy, x if x.is_cuda else x.numpy(), moves, draws),
         "PyTorch": partial(torch_moves, chains, x, moves),
     }
-    if n < 1000:
-        calls["PyTorch, graph"] = partial(TorchGraph(chains, x).moves, moves)
-    rows = []
-    for name, call in calls.items():
+    if n < 1000 and x.is_cuda:
+        calls["PyTorch, graph"] = lambda: graph.moves(moves)
+    ours = None
+    for done, (name, call) in enumerate(calls.items()):
+        if not report.has_time(f"{n} chains, {name}"):
+            continue
+        if name == "PyTorch, graph":
+            graph = TorchGraph(chains, x)
+        most = 0.05 if report.is_small else min(5.0, report.share(3 * n_left - done))
         taken = common.seconds(call, most=most) / moves
         row = {"chains": n, "name": name, "moves_per_s": n / taken, "us_per_move": 1e6 * taken}
-        rows.append({**row, "percent_of_roof": 100 * floor(n, limits) / taken})
-    for row in rows[1:]:
-        row["times"] = rows[0]["moves_per_s"] / row["moves_per_s"]
-    return rows
+        row["percent_of_roof"] = 100 * floor(n, size, report.limits) / taken
+        if ours is not None:
+            row["times"] = ours["moves_per_s"] / row["moves_per_s"]
+        report.add(row)
+        ours = ours or row
 
 
 def main() -> None:
-    args = common.parser(__doc__)
-    args.add_argument("--small", action="store_true", help="checks of a small density, without a figure")
-    given = args.parse_args()
-    rng = np.random.default_rng(0)
-    if given.small:
-        device = "cpu" if _native.cuda().is_emulated else "cuda"
-        check(energy_of(30, 8, 6), rng.normal(size=(64, 30)).astype(np.float32), device)
-        print("energies, scores and acceptance agree")
-        return
+    given = common.parser(__doc__).parse_args()
+    size, chains, n_checked = (SMALL, (64,), 64) if given.small else ((D, H, K), CHAINS, 1000)
+    report = common.Report(given)
     torch.backends.cuda.matmul.allow_tf32 = False
-    energy = energy_of(D, H, K)
-    check(energy, rng.normal(size=(1000, D)).astype(np.float32), "cuda")
-    limits = {"copy": common.copy_rate(), "float32": common.matrix_rate("float32")}
-    rows = [row for n in CHAINS for row in rows_of(n, energy, limits, given.seconds / 12)]
-    common.report(given.out, rows, limits)
-    for row in rows:
+    rng = np.random.default_rng(0)
+    check(energy_of(*size), rng.normal(size=(n_checked, size[0])).astype(np.float32), common.DEVICE)
+    common.measure_limits(report, "copy", "float32")
+    for i, n in enumerate(chains):
+        if report.has_time(f"{n} chains", 1.0):
+            run(report, n, size, len(chains) - i)
+    report.close()
+    for row in report.rows if not given.small else ():
         if "times" in row and row["times"] < BAR:
             print(f"below the bar of {BAR:g} times {row['name']}: {row['chains']} chains, {row['times']:.2f}")
 
