@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the extension modules, that of the CUDA backend over its emulated device, with the address and
-# undefined-behaviour sanitizers in debug mode, beside the source tree, and runs the kernel tests on them. Arguments go to pytest. Needs GCC, and the Python packages of the tests
-# and of the developer's build.
+# undefined-behaviour sanitizers in debug mode, beside the source tree, and runs the kernel tests on them. Arguments go
+# to pytest. Needs GCC, and the Python packages of the tests and of the developer's build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,8 +13,8 @@ build=build/sanitize-$level
 package=$build/python/thalweg
 
 cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-g++}" -DCMAKE_BUILD_TYPE=Debug -DTHALWEG_SANITIZE=ON \
-  -DTHALWEG_CUDA_EMULATION=ON \
-  -DTHALWEG_LEVELS="$level" -DTHALWEG_MODULE_DIR="$PWD/$package"
+  -DTHALWEG_CUDA_EMULATION=ON -DTHALWEG_LEVELS="$level" \
+  -DTHALWEG_MODULE_DIR="$PWD/$package"
 cmake --build "$build"
 (cd python && find thalweg -name '*.py' -exec cp --parents {} "../$build/python" \;)
 

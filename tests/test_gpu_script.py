@@ -179,10 +179,10 @@ def test_what_fails_is_said_and_the_others_are_run(tree: Tree) -> None:
 def test_what_does_not_end_is_no_success(tree: Tree) -> None:
     slow = "tests/kernels/test_cuda.py"
     calls = {
-        "racecheck": (("racecheck", "conv"), 40),
-        "gibbs": (("gibbs", "lasso"), 40),
-        slow: (("tests",), 40),
-        "build": ((), 20),
+        "racecheck": (("racecheck", "conv"), 26),
+        "gibbs": (("gibbs", "lasso"), 26),
+        slow: (("tests",), 26),
+        "build": ((), 15),
     }
     trees = {what: Tree(tree.root / str(i)) for i, what in enumerate(calls)}
     with ThreadPoolExecutor() as pool:  # each waits for what hangs
