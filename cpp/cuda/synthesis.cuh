@@ -249,7 +249,9 @@ __global__ void __launch_bounds__(block_size, 1) kernel(const __grid_constant__ 
   wait_for_copies<0>();
   __syncthreads();
   if (turns > 0 && half == 0) finish(end_code_row - 1 - top, false);
-  for (int y = max(first_row, end_code_row - top); y < end_row; ++y) finish_by_all(y);
+  // Rows above the segment leave their places too, which others take after them.
+  const int rest = end_code_row - top;
+  for (int y = turns > 0 ? rest : max(first_row, rest); y < end_row; ++y) finish_by_all(y);
 }
 
 }  // namespace synthesis
