@@ -185,6 +185,33 @@ __global__ void __launch_bounds__(block_size)
   }
 }
 
+// With boxes of at most `most` taps.
+template <class T>
+FilterGradientPlan plan_of(const ConvSizes& s, int most) {
+  constexpr int most_patch = (96 << 10) / static_cast<int>(sizeof(T));  // elements
+  FilterGradientPlan plan;
+  plan.s = s;
+  plan.boxes = boxes_of(s, most, most_patch / (4 * pixels));
+  plan.filter_blocks = ceil_div(s.filters, filters_of_block);
+  plan.tile_rows = s.code_height < 4 ? 1 : 4;
+  plan.tile_cols = pixels / plan.tile_rows;
+  plan.tiles_down = ceil_div(s.code_height, plan.tile_rows);
+  plan.tiles_across = ceil_div(s.code_width, plan.tile_cols);
+  plan.patch_rows = plan.tile_rows + plan.boxes.rows - 1;
+  plan.patch_cols = plan.tile_cols + plan.boxes.cols - 1;
+  plan.shared_bytes =
+      static_cast<std::size_t>(filters_of_block * codes_stride + plan.patch_size()) * sizeof(T);
+  return plan;
+}
+
+// For blocks that may have `room` bytes of shared memory: as many taps as fit.
+template <class T>
+FilterGradientPlan plan_for(const ConvSizes& s, std::size_t room) {
+  FilterGradientPlan plan = plan_of<T>(s, most_taps);
+  for (int most = most_taps - 8; plan.shared_bytes > room && most > 0; most -= 8) plan = plan_of<T>(s, most);
+  return plan;
+}
+
 }  // namespace filter_gradients
 
 // Gradients in the filters for codes and images of one shape.
@@ -193,22 +220,10 @@ class FilterGradient {
  public:
   FilterGradient(const ConvSizes& s, Stream& stream) {
     using namespace filter_gradients;
-    constexpr int most_patch = (96 << 10) / static_cast<int>(sizeof(T));  // elements
-    plan_.s = s;
-    plan_.boxes = boxes_of(s, most_taps, most_patch / (4 * pixels));
-    plan_.filter_blocks = ceil_div(s.filters, filters_of_block);
-    plan_.tile_rows = s.code_height < 4 ? 1 : 4;
-    plan_.tile_cols = pixels / plan_.tile_rows;
-    plan_.tiles_down = ceil_div(s.code_height, plan_.tile_rows);
-    plan_.tiles_across = ceil_div(s.code_width, plan_.tile_cols);
-    plan_.patch_rows = plan_.tile_rows + plan_.boxes.rows - 1;
-    plan_.patch_cols = plan_.tile_cols + plan_.boxes.cols - 1;
-    plan_.shared_bytes =
-        static_cast<std::size_t>(filters_of_block * codes_stride + plan_.patch_size()) * sizeof(T);
-    require(plan_.shared_bytes <= device().shared_per_block && plan_.filter_blocks < (1 << 16) &&
-                plan_.boxes.count() < (1 << 16),
-            "filters: ", s.filters, " of ", s.filter_height, " x ", s.filter_width,
-            " are more than device='cuda' takes");
+    plan_ = plan_for<T>(s, device().shared_per_block);
+    require_shared(plan_.shared_bytes, s);
+    require(plan_.filter_blocks < (1 << 16) && plan_.boxes.count() < (1 << 16), "filters: ", s.filters,
+            " of ", s.filter_height, " x ", s.filter_width, " are more than device='cuda' takes");
     // No sum of a block is longer than 64 tiles while the parts' memory stays small.
     const Index others = Index{plan_.filter_blocks} * plan_.boxes.count();
     const Index fewest = thalweg::cuda::ceil_div(Index{2} * device().multiprocessors, others);

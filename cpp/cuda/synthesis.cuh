@@ -6,7 +6,9 @@
 // image with a strip of 256 columns and keeps the sums of the 8 or 16 rows under way in registers: row y in
 // place y modulo that number, for which the filters' rows are turned, not the sums. A row of the image leaves
 // when its last row of codes has passed. Rows of codes come in by asynchronous copies, 16 filters at a time,
-// of which 4 warps take the one half and 4 the other.
+// of which 4 warps take the one half and 4 the other. Where shared memory does not hold the filters too, with
+// 16 columns of their taps, two rows of codes are in use or under way rather than three, and strips are
+// narrower.
 //
 // The roof: as in correlation.cuh, with 16 rows for 12 of a filter and with the codes of the rows above and
 // below a segment a second time. Codes are read once: with 64 filters 256 bytes a pixel. Shared memory gives
@@ -36,6 +38,7 @@ struct SynthesisPlan {
   int strips = 0;
   int segment_rows = 0;  // rows of a block
   int segments = 0;
+  int stages = 0;      // rows of codes of 16 filters, in use or under way: 3 or 2
   int stage_cols = 0;  // numbers of a filter in a stage, 8 modulo 32
   std::size_t shared_bytes = 0;
 
@@ -51,7 +54,7 @@ constexpr int groups_across = 4;   // of warps, along the columns; there are two
 constexpr int cols_of_group = 64;  // columns of a warp
 constexpr int blocks_down = cols_of_group / 16;
 constexpr int filters_of_stage = 16;
-constexpr int stages = 3;
+constexpr int most_stages = 3;
 
 // Filters (K, C, kh, kw) as fragments of right factors: [pass][group of channels][8 filters][column][row of a
 // channel of the group][t].
@@ -163,10 +166,10 @@ __global__ void __launch_bounds__(block_size, 1) kernel(const __grid_constant__ 
     if (turn < turns)
       load_stage(plan, codes, image, first_filter + static_cast<int>(turn % chunks) * filters_of_stage,
                  code_row + static_cast<int>(turn / chunks), first_col + left - (boxes.cols - 1),
-                 staged + turn % stages * stage_size);
+                 staged + turn % plan.stages * stage_size);
     commit_copies();
   };
-  for (int i = 0; i + 1 < stages; ++i) load(i);
+  for (int i = 0; i + 1 < plan.stages; ++i) load(i);
 
   T sums[blocks_down][across][4] = {};
   // Row y of the image is complete: one half of the warps hands its sums over, the other writes both.
@@ -210,16 +213,19 @@ __global__ void __launch_bounds__(block_size, 1) kernel(const __grid_constant__ 
 
   for (int y = first_row; y < min(end_row, code_row - top); ++y) finish_by_all(y);
   for (Index turn = 0; turn < turns; ++turn) {
-    wait_for_copies<stages - 2>();
+    if (plan.stages == most_stages)
+      wait_for_copies<most_stages - 2>();
+    else
+      wait_for_copies<0>();
     __syncthreads();
-    load(turn + stages - 1);
+    load(turn + plan.stages - 1);
     const auto chunk = static_cast<int>(turn % chunks);
     const int row = code_row + static_cast<int>(turn / chunks);
     if (chunk == 0 && turn > 0 && half == 0) finish(row - 1 - top, false);
     const int filters_left = s.filters - first_filter - chunk * filters_of_stage - 8 * half;
     if (filters_left > 0 && blocks > 0) {
-      const S* const stage = staged + turn % stages * stage_size + (8 * half + lane % 4) * plan.stage_cols +
-                             warp_col + lane / 4 + boxes.cols - 1;
+      const S* const stage = staged + turn % plan.stages * stage_size +
+                             (8 * half + lane % 4) * plan.stage_cols + warp_col + lane / 4 + boxes.cols - 1;
       const uint4* const of_chunk = fragments + (chunk * 2 + half) * boxes.cols * 8 * across * 4;
       const uint4* of_lane[across];
 #pragma unroll
@@ -267,9 +273,8 @@ class Synthesis {
     across_ = s.filter_height <= 8 && s.channels == 1 ? 1 : 2;
     plan_.channels_of_block = s.filter_height <= 8 ? across_ : 1;
     plan_.channel_groups = ceil_div(s.channels, plan_.channels_of_block);
-    plan_.strip_cols = std::min(groups_across, ceil_div(s.width, cols_of_group)) * cols_of_group;
-    plan_.strips = ceil_div(s.width, plan_.strip_cols);
     choose_passes(s);
+    require_shared(plan_.shared_bytes, s);
     choose_segments(s);
     const Index size = Index{plan_.passes()} * plan_.channel_groups * plan_.steps() * 8 * across_ * 4;
     packed_ = Buffer<uint4>(size, stream);
@@ -289,38 +294,60 @@ class Synthesis {
   }
 
  private:
-  // As many filters and taps a pass as shared memory holds.
+  // The widest strips and the most stages with which shared memory holds enough columns of taps for a pass,
+  // or else those with which it holds the most of them.
   void choose_passes(const ConvSizes& s) {
     using namespace synthesis;
-    const auto room = static_cast<Index>(device().shared_per_block);
-    ConvSizes of_channel = s;
-    of_channel.channels = 1;
-    const int rows = 8 * across_ / plan_.channels_of_block;
-    const int all_filters = ceil_div(s.filters, filters_of_stage) * filters_of_stage;
-    for (int most_cols = 64;; most_cols /= 2) {
-      plan_.boxes = boxes_of(of_channel, most_cols, 1);  // for its columns
-      cut_rows(s.filter_height, rows);
-      plan_.stage_cols = ceil_div(plan_.strip_cols + plan_.boxes.cols - 1, 32) * 32 + 8;
-      const Index rest = (Index{2} * plan_.channels_of_block * plan_.strip_cols) * Index{sizeof(T)} +
-                         Index{stages} * filters_of_stage * plan_.stage_cols * Index{sizeof(S)};
-      const Index of_stage =
-          Index{filters_of_stage} / 8 * plan_.boxes.cols * 8 * across_ * 4 * Index{sizeof(uint4)};
-      if (rest + of_stage > room && most_cols > 1) continue;
-      require(rest + of_stage <= room, "filters: too large for device='cuda'");
-      const auto stages_of_pass =
-          static_cast<int>(std::min<Index>((room - rest) / of_stage, all_filters / filters_of_stage));
-      plan_.filter_passes = ceil_div(all_filters / filters_of_stage, stages_of_pass);
-      plan_.filters_of_pass =
-          ceil_div(all_filters / filters_of_stage, plan_.filter_passes) * filters_of_stage;
-      plan_.shared_bytes =
-          static_cast<std::size_t>(rest + of_stage * (plan_.filters_of_pass / filters_of_stage));
-      return;
-    }
+    constexpr int enough = 16;  // passes of fewer columns read the codes for little work
+    const int wanted = std::min(s.filter_width, enough);
+    SynthesisPlan best;
+    for (int groups = std::min(groups_across, ceil_div(s.width, cols_of_group)); groups > 0; --groups)
+      for (int stages = most_stages; stages > 1; --stages) {
+        const SynthesisPlan plan = passes_of(groups * cols_of_group, stages);
+        if (plan.boxes.cols > best.boxes.cols || best.shared_bytes == 0) best = plan;
+        if (best.boxes.cols >= wanted) {
+          plan_ = best;
+          return;
+        }
+      }
+    plan_ = best;
   }
 
-  void cut_rows(int filter_height, int most) {
-    plan_.boxes.across_rows = ceil_div(filter_height, most);
-    plan_.boxes.rows = ceil_div(filter_height, plan_.boxes.across_rows);
+  // As many filters and columns of taps a pass as shared memory holds beside the stages; no bytes of it where
+  // not even one column fits.
+  [[nodiscard]] SynthesisPlan passes_of(int strip_cols, int stages) const {
+    using namespace synthesis;
+    SynthesisPlan plan = plan_;
+    plan.strip_cols = strip_cols;
+    plan.strips = ceil_div(plan.s.width, strip_cols);
+    plan.stages = stages;
+    const auto room = static_cast<Index>(device().shared_per_block);
+    ConvSizes of_channel = plan.s;
+    of_channel.channels = 1;
+    const int all_filters = ceil_div(plan.s.filters, filters_of_stage);  // by 16
+    for (int most_cols = 64; most_cols > 0; most_cols /= 2) {
+      plan.boxes = boxes_of(of_channel, most_cols, 1);  // for its columns
+      cut_rows(plan.boxes, plan.s.filter_height, 8 * across_ / plan.channels_of_block);
+      plan.stage_cols = ceil_div(plan.strip_cols + plan.boxes.cols - 1, 32) * 32 + 8;
+      const Index rest = (Index{2} * plan.channels_of_block * plan.strip_cols) * Index{sizeof(T)} +
+                         Index{stages} * filters_of_stage * plan.stage_cols * Index{sizeof(S)};
+      const Index of_stage =
+          Index{filters_of_stage} / 8 * plan.boxes.cols * 8 * across_ * 4 * Index{sizeof(uint4)};
+      if (rest + of_stage > room) continue;
+      const auto stages_of_pass = static_cast<int>(std::min<Index>((room - rest) / of_stage, all_filters));
+      plan.filter_passes = ceil_div(all_filters, stages_of_pass);
+      plan.filters_of_pass = ceil_div(all_filters, plan.filter_passes) * filters_of_stage;
+      plan.shared_bytes =
+          static_cast<std::size_t>(rest + of_stage * (plan.filters_of_pass / filters_of_stage));
+      return plan;
+    }
+    plan.boxes.cols = 0;
+    return plan;
+  }
+
+  static void cut_rows(TapBoxes& boxes, int filter_height, int most) {
+    boxes.across_rows = ceil_div(filter_height, most);
+    boxes.rows = ceil_div(filter_height, boxes.across_rows);
   }
 
   // As many blocks as the device holds at once, but segments of at least four times the filters' rows, for
