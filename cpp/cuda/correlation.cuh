@@ -6,8 +6,7 @@
 // shared memory. A warp computes 64 filters at 32 neighbouring pixels (16 in double), a block of 8 warps a
 // tile of 256 pixels, and the filters, split and laid out as fragments, stay in shared memory from tile to
 // tile where all their taps fit: 160 of them, or 130 to 144 where a block may have but 99 KB. Where they do
-// not, they come with every tile, box of taps by box: 512 bytes from L2 for every 33 kFLOP a filter and step
-// of 8 taps.
+// not, they come with every tile, box of taps by box: 64 bytes from L2 for every 12 kFLOP on tensor cores.
 //
 // The roof: 2 K taps operations a pixel, three times over on tensor cores for float (180 to 250 TFLOP/s of
 // mma.sync with tf32 on an H200), against the codes that the epilogue moves. With 64 filters of 12 x 12, 55 k

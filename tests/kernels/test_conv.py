@@ -50,6 +50,7 @@ SHAPES_OF_BACKEND = [
     ("cuda", (1, 3, (5, 70), 70, (18, 3)), "same"),  # filters in several blocks, rows in several passes
     ("cuda", (1, 1, (30, 21), 3, (21, 20)), "full"),  # taps in several boxes
     ("cuda", (1, 1, (2, 300), 2, (2, 170)), "circular"),
+    ("cuda", (2, 3, (14, 30), 64, (5, 5)), "circular"),  # narrow: the warps of a block share the filters
     ("cuda", (1, 1, (100, 5), 2, (33, 1)), "full"),  # codes that end above a segment of the image
 ]
 
