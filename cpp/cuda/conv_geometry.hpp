@@ -59,6 +59,13 @@ inline ConvSizes sizes_of(const ConvShape& s) {
   return rest < 0 ? rest + size : rest;
 }
 
+// Throws std::invalid_argument where a block may not have so much shared memory.
+inline void require_shared(std::size_t bytes, const ConvSizes& s) {
+  require(bytes <= device().shared_per_block, "filters: ", s.filters, " of ", s.filter_height, " x ",
+          s.filter_width, " take ", bytes, " bytes of shared memory, of which device='cuda' has ",
+          device().shared_per_block);
+}
+
 [[nodiscard]] inline int ceil_div(int n, int size) { return (n + size - 1) / size; }
 
 // Boxes of taps (channel, row, column), all of one size, that together cover a filter; those at the end may

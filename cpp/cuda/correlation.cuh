@@ -5,7 +5,8 @@
 // a matrix (taps, pixels) that is never made: its elements are read where they lie in a patch of the image in
 // shared memory. A warp computes 64 filters at 32 neighbouring pixels (16 in double), a block of 8 warps a
 // tile of 256 pixels, and the filters, split and laid out as fragments, stay in shared memory from tile to
-// tile where all their taps fit.
+// tile where all their taps fit: 160 of them, or 130 to 144 where a block may have but 99 KB. Where they do
+// not, they come with every tile, box of taps by box: 64 bytes from L2 for every 12 kFLOP on tensor cores.
 //
 // The roof: 2 K taps operations a pixel, three times over on tensor cores for float (180 to 250 TFLOP/s of
 // mma.sync with tf32 on an H200), against the codes that the epilogue moves. With 64 filters of 12 x 12, 55 k
@@ -17,6 +18,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "cuda/async.cuh"
 #include "cuda/conv_geometry.hpp"
@@ -235,6 +237,47 @@ __global__ void __launch_bounds__(block_size, sizeof(T) == 4 ? 2 : 1)
   epilogue.close(reinterpret_cast<double*>(staged_of_block));
 }
 
+// With boxes of at most `most` taps.
+template <class T, class S>
+CorrelationPlan plan_of(const ConvSizes& s, int most) {
+  constexpr int most_patch = (48 << 10) / static_cast<int>(sizeof(S));  // elements
+  CorrelationPlan plan;
+  plan.s = s;
+  // A channel of a tile takes at least its own pixels: no more of them than there is room for.
+  plan.boxes = boxes_of(s, most, most_patch / (2 * pixels_of_block<T>));
+  plan.steps = ceil_div(plan.boxes.taps(), 8);
+  plan.strips = std::min(strips_of_block, ceil_div(s.filters, 16));
+  plan.filter_blocks = ceil_div(s.filters, filters_of_block);
+  plan.tile_rows = s.code_height < 4 ? 1 : std::min(8, pixels_of_block<T> / pixels_of_warp<T>);
+  plan.tile_cols = pixels_of_block<T> / plan.tile_rows;
+  plan.tiles_down = ceil_div(s.code_height, plan.tile_rows);
+  plan.tiles_across = ceil_div(s.code_width, plan.tile_cols);
+  plan.patch_rows = plan.tile_rows + plan.boxes.rows - 1;
+  plan.patch_cols = plan.tile_cols + plan.boxes.cols - 1;
+  plan.shared_bytes = static_cast<std::size_t>(plan.fragment_size()) * sizeof(uint4) +
+                      static_cast<std::size_t>(warps * 16 * staged_stride<T>) * sizeof(T) +
+                      static_cast<std::size_t>(plan.patch_size()) * sizeof(S) +
+                      static_cast<std::size_t>(plan.steps) * 8 * sizeof(int);
+  return plan;
+}
+
+// For blocks that may have `room` bytes of shared memory. Where the largest boxes do not fit, those with the
+// fewest steps in all; to load a box takes about as long as one step.
+template <class T, class S>
+CorrelationPlan plan_for(const ConvSizes& s, std::size_t room) {
+  CorrelationPlan best = plan_of<T, S>(s, most_taps);
+  if (best.shared_bytes <= room) return best;
+  auto fewest = std::numeric_limits<Index>::max();
+  for (int most = most_taps - 8; most > 0; most -= 8) {
+    const CorrelationPlan plan = plan_of<T, S>(s, most);
+    const Index steps = Index{plan.boxes.count()} * (plan.steps + 1);
+    if (plan.shared_bytes > room || steps >= fewest) continue;
+    best = plan;
+    fewest = steps;
+  }
+  return best;
+}
+
 }  // namespace correlation
 
 // Correlations in T of images of type S with one bank of filters.
@@ -245,26 +288,12 @@ class Correlation {
   template <class F>
   Correlation(const ConvSizes& s, const F* filters, Stream& stream) {
     using namespace correlation;
-    plan_.s = s;
-    // A channel of a tile takes at least its own pixels: no more of them than there is room for.
-    plan_.boxes = boxes_of(s, most_taps, most_patch<S> / (2 * pixels_of_block<T>));
-    plan_.steps = ceil_div(plan_.boxes.taps(), 8);
-    plan_.strips = std::min(strips_of_block, ceil_div(s.filters, 16));
-    plan_.filter_blocks = ceil_div(s.filters, filters_of_block);
-    plan_.tile_rows = s.code_height < 4 ? 1 : std::min(8, pixels_of_block<T> / pixels_of_warp<T>);
-    plan_.tile_cols = pixels_of_block<T> / plan_.tile_rows;
-    plan_.tiles_down = ceil_div(s.code_height, plan_.tile_rows);
-    plan_.tiles_across = ceil_div(s.code_width, plan_.tile_cols);
+    plan_ = plan_for<T, S>(s, device().shared_per_block);
+    require_shared(plan_.shared_bytes, s);
     require(plan_.tiles() < (Index{1} << 31), "shape: expected fewer images, got ", s.n);
-    plan_.patch_rows = plan_.tile_rows + plan_.boxes.rows - 1;
-    plan_.patch_cols = plan_.tile_cols + plan_.boxes.cols - 1;
-    plan_.shared_bytes = static_cast<std::size_t>(plan_.fragment_size()) * sizeof(uint4) +
-                         static_cast<std::size_t>(warps * 16 * staged_stride<T>) * sizeof(T) +
-                         static_cast<std::size_t>(plan_.patch_size()) * sizeof(S) +
-                         static_cast<std::size_t>(plan_.steps) * 8 * sizeof(int);
-    require(plan_.shared_bytes <= device().shared_per_block && plan_.filter_blocks < (1 << 16),
-            "filters: ", s.filters, " of ", s.filter_height, " x ", s.filter_width,
-            " are more than device='cuda' takes");
+    constexpr int most_blocks = (1 << 16) - 1;  // of a grid's second axis
+    require(plan_.filter_blocks <= most_blocks, "filters: expected at most ", most_blocks * filters_of_block,
+            " on device='cuda', got ", s.filters);
     const Index fragments = Index{plan_.boxes.count()} * plan_.filter_blocks * plan_.steps * plan_.strips;
     packed_ = Buffer<uint4>(fragments * 64, stream);
     launch(pack_kernel<T, F>,
@@ -290,9 +319,6 @@ class Correlation {
   }
 
  private:
-  template <class U>
-  static constexpr int most_patch = (48 << 10) / static_cast<int>(sizeof(U));  // elements
-
   CorrelationPlan plan_;
   Buffer<uint4> packed_;
 };

@@ -2,9 +2,10 @@
 //
 // gradient[k, tap] = sum_p codes[k, p] images[p + place(tap)] is the product of the codes, (K, pixels), with
 // a matrix (pixels, taps) whose elements are read where they lie in a patch of the image. A block sums 64
-// filters and up to 192 taps over some tiles of 128 pixels; its warps take 24 taps each. Sums of a tile are
-// added to those of the block in the operands' type, and the blocks' sums to each other in double, in a fixed
-// order.
+// filters and up to 192 taps over some tiles of 128 pixels; its warps take 24 taps each. The next tile comes
+// in while one is summed, where shared memory holds both: not in double on devices of 99 KB. Sums of a tile
+// are added to those of the block in the operands' type, and the blocks' sums to each other in double, in a
+// fixed order.
 //
 // The roof: as in correlation.cuh; both operands are split in the loop, one of them rounded. Codes are read
 // once for every 192 taps, images once for every 64 filters.
@@ -30,7 +31,8 @@ struct FilterGradientPlan {
   int tile_rows = 0, tile_cols = 0;  // pixels of a tile
   int tiles_down = 0, tiles_across = 0;
   int patch_rows = 0, patch_cols = 0;
-  int parts = 1;  // blocks that share the tiles
+  int parts = 1;    // blocks that share the tiles
+  int buffers = 1;  // tiles in use or under way, of a block: 1 or 2
   std::size_t shared_bytes = 0;
 
   [[nodiscard]] __host__ __device__ Index tiles() const { return s.n * tiles_down * tiles_across; }
@@ -89,8 +91,8 @@ template <class T>
 __global__ void __launch_bounds__(block_size, 1)
     kernel(const __grid_constant__ FilterGradientPlan plan, const T* codes, const T* images, T* parts) {
   const ConvSizes& s = plan.s;
-  T* const staged = shared_memory<T>();
-  T* const patch = staged + filters_of_block * codes_stride;
+  T* const shared = shared_memory<T>();
+  const int buffer_size = filters_of_block * codes_stride + plan.patch_size();
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int first_filter = static_cast<int>(blockIdx.y) * filters_of_block;
@@ -103,44 +105,59 @@ __global__ void __launch_bounds__(block_size, 1)
   for (int b = 0; b < blocks_across; ++b)
     places[b] =
         tap_place(plan.boxes, warp * taps_of_warp + 8 * b + lane / 4, plan.patch_rows, plan.patch_cols);
-  T totals[strips][blocks_across][4] = {};
-  for (Index tile = blockIdx.x; tile < plan.tiles(); tile += plan.parts) {
+  const auto load = [&](Index tile, T* staged) {
+    if (tile >= plan.tiles()) return;
     const Index row_of_tiles = tile / plan.tiles_across;
     const Index image = row_of_tiles / plan.tiles_down;
     const int y = static_cast<int>(row_of_tiles % plan.tiles_down) * plan.tile_rows;
     const int x = static_cast<int>(tile % plan.tiles_across) * plan.tile_cols;
-    __syncthreads();
     load_codes(plan, codes, image, first_filter, y, x, staged);
-    load_patch(plan, corner, images, image, y, x, patch);
+    load_patch(plan, corner, images, image, y, x, staged + filters_of_block * codes_stride);
     commit_copies();
+  };
+  T totals[strips][blocks_across][4] = {};
+  int ahead = 0;  // where the next tile goes
+  load(blockIdx.x, shared);
+  for (Index tile = blockIdx.x; tile < plan.tiles(); tile += plan.parts) {
+    const T* const staged = shared + ahead;
+    const T* const patch = staged + filters_of_block * codes_stride;
     wait_for_copies<0>();
-    __syncthreads();
-    if (!is_busy) continue;
-    T sums[strips][blocks_across][4] = {};
-    for (int pixel = 0; pixel < pixels; pixel += 8) {
-      const T* const of_pixel =
-          patch + pixel / plan.tile_cols * plan.patch_cols + pixel % plan.tile_cols + lane % 4;
-      Parts<T, 2> right[blocks_across];
-#pragma unroll
-      for (int b = 0; b < blocks_across; ++b) {
-        const T both[2] = {of_pixel[places[b]], of_pixel[places[b] + 4]};
-        right[b] = split(both);
-      }
-      const T* const of_codes = staged + lane / 4 * codes_stride + pixel + lane % 4;
-#pragma unroll
-      for (int strip = 0; strip < strips; ++strip) {
-        if (strip >= busy_strips) continue;
-        const T* const at = of_codes + strip * 16 * codes_stride;
-        const T x4[4] = {at[0], at[8 * codes_stride], at[4], at[8 * codes_stride + 4]};
-        multiply(sums[strip], split_rounded(x4), right);
-      }
+    __syncthreads();  // and nobody reads the last tile any more
+    if (plan.buffers == 2) {
+      ahead = buffer_size - ahead;
+      load(tile + plan.parts, shared + ahead);
     }
+    if (is_busy) {
+      T sums[strips][blocks_across][4] = {};
+      for (int pixel = 0; pixel < pixels; pixel += 8) {
+        const T* const of_pixel =
+            patch + pixel / plan.tile_cols * plan.patch_cols + pixel % plan.tile_cols + lane % 4;
+        Parts<T, 2> right[blocks_across];
 #pragma unroll
-    for (int strip = 0; strip < strips; ++strip)
+        for (int b = 0; b < blocks_across; ++b) {
+          const T both[2] = {of_pixel[places[b]], of_pixel[places[b] + 4]};
+          right[b] = split(both);
+        }
+        const T* const of_codes = staged + lane / 4 * codes_stride + pixel + lane % 4;
 #pragma unroll
-      for (int b = 0; b < blocks_across; ++b)
+        for (int strip = 0; strip < strips; ++strip) {
+          if (strip >= busy_strips) continue;
+          const T* const at = of_codes + strip * 16 * codes_stride;
+          const T x4[4] = {at[0], at[8 * codes_stride], at[4], at[8 * codes_stride + 4]};
+          multiply(sums[strip], split_rounded(x4), right);
+        }
+      }
 #pragma unroll
-        for (int i = 0; i < 4; ++i) totals[strip][b][i] += sums[strip][b][i];
+      for (int strip = 0; strip < strips; ++strip)
+#pragma unroll
+        for (int b = 0; b < blocks_across; ++b)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) totals[strip][b][i] += sums[strip][b][i];
+    }
+    if (plan.buffers == 1) {
+      __syncthreads();
+      load(tile + plan.parts, shared);
+    }
   }
   T* const to =
       parts + ((Index{chunk} * plan.filter_blocks + blockIdx.y) * plan.parts + blockIdx.x) * sums_of_block;
@@ -185,6 +202,33 @@ __global__ void __launch_bounds__(block_size)
   }
 }
 
+// With boxes of at most `most` taps.
+template <class T>
+FilterGradientPlan plan_of(const ConvSizes& s, int most) {
+  constexpr int most_patch = (96 << 10) / static_cast<int>(sizeof(T));  // elements
+  FilterGradientPlan plan;
+  plan.s = s;
+  plan.boxes = boxes_of(s, most, most_patch / (4 * pixels));
+  plan.filter_blocks = ceil_div(s.filters, filters_of_block);
+  plan.tile_rows = s.code_height < 4 ? 1 : 4;
+  plan.tile_cols = pixels / plan.tile_rows;
+  plan.tiles_down = ceil_div(s.code_height, plan.tile_rows);
+  plan.tiles_across = ceil_div(s.code_width, plan.tile_cols);
+  plan.patch_rows = plan.tile_rows + plan.boxes.rows - 1;
+  plan.patch_cols = plan.tile_cols + plan.boxes.cols - 1;
+  plan.shared_bytes =
+      static_cast<std::size_t>(filters_of_block * codes_stride + plan.patch_size()) * sizeof(T);
+  return plan;
+}
+
+// For blocks that may have `room` bytes of shared memory: as many taps as fit, and two tiles where they fit.
+template <class T>
+FilterGradientPlan plan_for(const ConvSizes& s, std::size_t room) {
+  FilterGradientPlan plan = plan_of<T>(s, most_taps);
+  for (int most = most_taps - 8; plan.shared_bytes > room && most > 0; most -= 8) plan = plan_of<T>(s, most);
+  return plan;
+}
+
 }  // namespace filter_gradients
 
 // Gradients in the filters for codes and images of one shape.
@@ -193,22 +237,10 @@ class FilterGradient {
  public:
   FilterGradient(const ConvSizes& s, Stream& stream) {
     using namespace filter_gradients;
-    constexpr int most_patch = (96 << 10) / static_cast<int>(sizeof(T));  // elements
-    plan_.s = s;
-    plan_.boxes = boxes_of(s, most_taps, most_patch / (4 * pixels));
-    plan_.filter_blocks = ceil_div(s.filters, filters_of_block);
-    plan_.tile_rows = s.code_height < 4 ? 1 : 4;
-    plan_.tile_cols = pixels / plan_.tile_rows;
-    plan_.tiles_down = ceil_div(s.code_height, plan_.tile_rows);
-    plan_.tiles_across = ceil_div(s.code_width, plan_.tile_cols);
-    plan_.patch_rows = plan_.tile_rows + plan_.boxes.rows - 1;
-    plan_.patch_cols = plan_.tile_cols + plan_.boxes.cols - 1;
-    plan_.shared_bytes =
-        static_cast<std::size_t>(filters_of_block * codes_stride + plan_.patch_size()) * sizeof(T);
-    require(plan_.shared_bytes <= device().shared_per_block && plan_.filter_blocks < (1 << 16) &&
-                plan_.boxes.count() < (1 << 16),
-            "filters: ", s.filters, " of ", s.filter_height, " x ", s.filter_width,
-            " are more than device='cuda' takes");
+    plan_ = plan_for<T>(s, device().shared_per_block);
+    require_shared(plan_.shared_bytes, s);
+    require(plan_.filter_blocks < (1 << 16) && plan_.boxes.count() < (1 << 16), "filters: ", s.filters,
+            " of ", s.filter_height, " x ", s.filter_width, " are more than device='cuda' takes");
     // No sum of a block is longer than 64 tiles while the parts' memory stays small.
     const Index others = Index{plan_.filter_blocks} * plan_.boxes.count();
     const Index fewest = thalweg::cuda::ceil_div(Index{2} * device().multiprocessors, others);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
@@ -24,6 +25,13 @@ struct EmulatedGraph {
 namespace {
 
 std::size_t total_of(const void* p, std::size_t size) { return p == nullptr ? 0 : size; }
+
+// Bytes of shared memory that a block may ask for: what THALWEG_EMULATION_SHARED says, else as much as on an
+// H200.
+std::size_t shared_per_block() {
+  const char* const bytes = std::getenv("THALWEG_EMULATION_SHARED");
+  return bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : std::size_t{227} << 10;
+}
 
 // What a copy reads or writes must be memory of the side that its kind says.
 bool fits(const void* to, const void* from, cudaMemcpyKind kind) {
@@ -146,8 +154,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->l2CacheSize = 50 << 20;
   properties->totalGlobalMem = emulation::device_memory_bytes;
   properties->sharedMemPerBlock = 48 << 10;
-  properties->sharedMemPerBlockOptin = 227 << 10;
-  properties->sharedMemPerMultiprocessor = 228 << 10;
+  properties->sharedMemPerBlockOptin = shared_per_block();
+  properties->sharedMemPerMultiprocessor = shared_per_block() + 1024;
   return cudaSuccess;
 }
 

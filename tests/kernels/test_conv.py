@@ -1,4 +1,8 @@
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +50,8 @@ SHAPES_OF_BACKEND = [
     ("cuda", (1, 3, (5, 70), 70, (18, 3)), "same"),  # filters in several blocks, rows in several passes
     ("cuda", (1, 1, (30, 21), 3, (21, 20)), "full"),  # taps in several boxes
     ("cuda", (1, 1, (2, 300), 2, (2, 170)), "circular"),
+    ("cuda", (2, 3, (14, 30), 64, (5, 5)), "circular"),  # narrow: the warps of a block share the filters
+    ("cuda", (1, 1, (100, 5), 2, (33, 1)), "full"),  # codes that end above a segment of the image
 ]
 
 
@@ -381,6 +387,19 @@ def test_bad_arrays_on_the_device_are_named(cuda):
         ops.convolve(cuda.to_device(np.ones(7)), filters, device="cuda")
     with pytest.raises(ValueError, match=r"^filters: with boundary='full' filters must fit"):
         ops.correlate(images, cuda.to_device(np.ones((1, 3, 7, 2))), boundary="full", device="cuda")
+
+
+def test_a_device_of_little_shared_memory_takes_what_others_take(cuda):
+    if not cuda.is_emulated:
+        pytest.skip("backend cuda: a device, which has the shared memory that it has")
+    tests = Path(__file__).parents[1]
+    paths = [Path(ops.__file__).parents[2], tests]
+    environment = {
+        **os.environ,
+        "THALWEG_EMULATION_SHARED": str(99 << 10),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+    subprocess.run([sys.executable, str(tests / "little_shared_memory.py")], env=environment, check=True)
 
 
 def test_large_and_small_terms_keep_float32s_accuracy(rng, cuda):

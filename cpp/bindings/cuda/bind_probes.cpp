@@ -91,6 +91,7 @@ void bind_probes(py::module_& m) {
   probes.def("async_tiles", &async, py::arg("x").noconvert(), py::arg("out").noconvert());
   probes.def("graph", &graph, py::arg("x").noconvert(), py::arg("times"));
   probes.def("tiles", &ceil_div, py::arg("n"), py::arg("size"));
+  probes.def("shared_per_block", [] { return device().shared_per_block; });
   probes.def(
       "elementwise_plan",
       [](Index n, Index item_bytes, Index past) {
