@@ -457,7 +457,7 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch):
 def test_importing_the_package_loads_no_cuda():
     code = "import sys, thalweg, thalweg.ops; sys.exit('thalweg._cuda' in sys.modules)"
     root = Path(_native.__file__).resolve().parents[1]
-    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(root)}, check=True)
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, check=True)
 
 
 # --- PyTorch and CuPy, where there is a GPU
