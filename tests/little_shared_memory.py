@@ -59,6 +59,8 @@ def plan(dtype: type, channels: int, image: tuple, n_filters: int, size: tuple) 
 def main() -> None:
     wanted = int(os.environ["THALWEG_EMULATION_SHARED"])
     assert _native.cuda().probes.shared_per_block() == wanted
+    buffers = [_native.cuda().probes.filter_gradient_buffers(1, 64, 64, 12, wide) for wide in (False, True)]
+    assert buffers == [2, 1]  # one tile of float64 fills the memory
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         for shape in SHAPES:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -763,6 +764,23 @@ def test_a_device_that_is_not_there_is_said_before_any_work(
     monkeypatch.setitem(sys.modules, "thalweg._cuda", DriverWithoutDevice)
     assert complaint(capsys, command).startswith("thalweg: --device cuda: no NVIDIA GPU is visible")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_device_that_fails_at_work_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cuda: Any
+) -> None:
+    def fail(error: Exception) -> None:
+        def run(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("thalweg.cli.arguments.info", run)
+
+    fail(cuda.Error("CUDA: an illegal memory access was encountered"))
+    assert main(["info"]) == 1
+    assert capsys.readouterr().err == "thalweg: CUDA: an illegal memory access was encountered\n"
+    fail(RuntimeError("a fault of ours"))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main(["info"])
 
 
 def test_an_unknown_device_is_a_bad_option_value(capsys: pytest.CaptureFixture[str]) -> None:

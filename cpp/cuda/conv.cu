@@ -4,6 +4,7 @@
 
 #include "cuda/correlation.cuh"
 #include "cuda/filter_gradient.cuh"
+#include "cuda/probes.hpp"
 #include "cuda/synthesis.cuh"
 
 namespace thalweg::cuda {
@@ -48,5 +49,13 @@ void filter_gradient(const ConvShape& shape, const T* codes, const T* images, T*
 
 THALWEG_CONV(float)
 THALWEG_CONV(double)
+
+int filter_gradient_buffers(const ConvShape& shape, bool is_double) {
+  const ConvSizes s = sizes_of(shape);
+  const std::size_t room = device().shared_per_block;
+  return (is_double ? filter_gradients::plan_for<double>(s, room)
+                    : filter_gradients::plan_for<float>(s, room))
+      .buffers;
+}
 
 }  // namespace thalweg::cuda

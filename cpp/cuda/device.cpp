@@ -30,6 +30,19 @@ std::string_view inside_project(std::string_view path) {
   return at == std::string_view::npos ? path : path.substr(at);
 }
 
+// Why the device is none that kernels were compiled for; empty where it is.
+std::string fault_of_kind() {
+  constexpr int least_major = 8;
+  try {
+    const Device& d = device();
+    if (d.major >= least_major) return "";
+    return join(d.name, " has compute capability ", d.major, '.', d.minor, ", expected ", least_major,
+                ".0 or later");
+  } catch (const Error& error) {
+    return join("the GPU cannot be used (", error.what(), ")");
+  }
+}
+
 std::string version_text(int version) { return join(version / 1000, '.', version % 1000 / 10); }
 
 }  // namespace
@@ -53,7 +66,7 @@ std::string device_fault() {
   (void)cudaRuntimeGetVersion(&runtime);
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return "";
+  if (status == cudaSuccess && count > 0) return fault_of_kind();
   (void)cudaGetLastError();
   const std::string words = join(" (", cudaGetErrorString(status), ")");
   if (driver == 0) return "no NVIDIA driver is installed" + words;
@@ -152,8 +165,13 @@ void Stream::wait_for(cudaStream_t other) {
 
 void Stream::wait_for(Stream& other) {
   if (&other == this) return;
-  const auto lock = other.alone();
-  wait_for(other.get());
+  Event reached;
+  {
+    const auto lock = other.alone();
+    reached.record(other.get());
+  }
+  const auto lock = alone();  // never both at a time
+  check(cudaStreamWaitEvent(stream_, reached.get(), cudaEventWaitDefault));
 }
 
 void Stream::let_wait(cudaStream_t other) {

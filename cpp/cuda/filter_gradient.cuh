@@ -226,6 +226,10 @@ template <class T>
 FilterGradientPlan plan_for(const ConvSizes& s, std::size_t room) {
   FilterGradientPlan plan = plan_of<T>(s, most_taps);
   for (int most = most_taps - 8; plan.shared_bytes > room && most > 0; most -= 8) plan = plan_of<T>(s, most);
+  if (2 * plan.shared_bytes <= room) {
+    plan.buffers = 2;
+    plan.shared_bytes *= 2;
+  }
   return plan;
 }
 

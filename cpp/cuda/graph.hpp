@@ -3,11 +3,19 @@
 
 #include <cuda_runtime.h>
 
+#include <mutex>
+#include <shared_mutex>
 #include <utility>
 
 #include "cuda/device.hpp"
 
 namespace thalweg::cuda {
+
+// Held by whoever records a graph, and shared by what waits for the whole device, which would break it.
+inline std::shared_mutex& graphs_begun() {
+  static std::shared_mutex mutex;
+  return mutex;
+}
 
 class Graph {
  public:
@@ -16,6 +24,7 @@ class Graph {
   // nothing.
   template <class Work>
   Graph(Stream& stream, const Work& work) {
+    const std::unique_lock recording(graphs_begun());
     const auto lock = stream.alone();
     check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal));
     cudaGraph_t graph = nullptr;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
+#include <mutex>
 #include <type_traits>
 
 #include "core/view.hpp"
@@ -14,14 +16,21 @@ namespace thalweg::cuda {
 
 // Lets the kernel have so much dynamic shared memory, which has to be asked for where it is more than 48 KiB
 // together with the static one, of which no kernel has more than 16, before its occupancy is asked for too;
-// then as much of the multiprocessor's memory as can be is given to shared memory.
+// then as much of the multiprocessor's memory as can be is given to shared memory. What was allowed before
+// stays so: another thread may be about to start the kernel.
 template <class... Parameters>
 void allow_shared(void (*kernel)(Parameters...), std::size_t shared_bytes) {
   constexpr std::size_t free_of_asking = std::size_t{32} << 10;
   if (shared_bytes <= free_of_asking) return;
+  static std::mutex asking;
+  static std::map<void (*)(Parameters...), std::size_t> allowed;  // of kernels with these parameters
+  const std::lock_guard lock(asking);
+  std::size_t& most = allowed[kernel];
+  if (shared_bytes <= most) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(shared_bytes)));
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));  // per cent
+  most = shared_bytes;
 }
 
 // Starts kernel(arguments...) on the stream, with `shared_bytes` of dynamic shared memory, however much.

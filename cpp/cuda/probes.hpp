@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/view.hpp"
+#include "kernels/conv.hpp"
 
 namespace thalweg::cuda {
 
@@ -26,5 +27,8 @@ void probe_row_sums(const T* in, T* out, Index rows, Index cols, Stream& stream)
 
 // x += 1, `times` launches of a graph that does it three times.
 void probe_graph(float* x, Index n, Index times, Stream& stream);
+
+// Tiles that a block of the filters' gradient has in use or under way.
+[[nodiscard]] int filter_gradient_buffers(const ConvShape& shape, bool is_double);
 
 }  // namespace thalweg::cuda

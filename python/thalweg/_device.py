@@ -21,10 +21,12 @@ __all__ = [
     "extent",
     "give_back",
     "is_device_array",
+    "is_device_error",
     "is_finite_there",
     "kernels",
     "non_negative",
     "output",
+    "refuse_negative",
     "refuse_not_finite",
     "to_host",
 ]
@@ -33,6 +35,11 @@ __all__ = [
 def kernels(device: str) -> ModuleType:
     """The compiled module for a device that `_check.device` has let through."""
     return _native.kernels(device)
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether a call to CUDA has failed: the device is lost, or refuses what it was given."""
+    return _native.is_device_error(error)
 
 
 def device_operand(x: Any, name: str, *, dtype: Any = None) -> Any:
@@ -96,11 +103,17 @@ def is_finite_there(array: Any) -> bool:
 def non_negative(value: Any, name: str, dtype: Any) -> Any:
     """The array on a device `value` in this dtype, all of whose elements are finite and >= 0."""
     array = device_operand(value, name, dtype=dtype)
-    found = extent(array)
-    fault = "a negative number" if found.least < 0 else None
-    if found.fault or fault:
-        raise ValueError(f"{name}: expected finite numbers >= 0, got {found.fault or fault}")
+    refuse_negative(array, name)
     return array
+
+
+def refuse_negative(array: Any, name: str) -> Extent:
+    """ValueError unless all elements of the array on the device are finite and >= 0; what they lie between."""
+    found = extent(array)
+    fault = found.fault or ("a negative number" if found.least < 0 else None)
+    if fault:
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {fault}")
+    return found
 
 
 def output(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:

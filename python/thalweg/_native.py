@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from types import ModuleType
 
 from thalweg import _isa
@@ -73,6 +74,12 @@ def cuda() -> ModuleType:
     if fault:
         raise RuntimeError(f"device='cuda': {fault}")
     return module
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether a call to CUDA has failed."""
+    module = sys.modules.get("thalweg._cuda")
+    return module is not None and isinstance(error, module.Error)
 
 
 def kernels(device: str) -> ModuleType:

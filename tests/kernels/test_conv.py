@@ -389,6 +389,12 @@ def test_bad_arrays_on_the_device_are_named(cuda):
         ops.correlate(images, cuda.to_device(np.ones((1, 3, 7, 2))), boundary="full", device="cuda")
 
 
+def test_tiles_of_the_filters_gradient_are_under_way_while_others_are_used(cuda):
+    buffers = cuda.probes.filter_gradient_buffers
+    assert buffers(1, 2048, 64, 12, False) == 2
+    assert buffers(3, 64, 16, 5, True) == 2
+
+
 def test_a_device_of_little_shared_memory_takes_what_others_take(cuda):
     if not cuda.is_emulated:
         pytest.skip("backend cuda: a device, which has the shared memory that it has")

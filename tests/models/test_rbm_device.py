@@ -146,6 +146,8 @@ def test_what_does_not_fit_is_refused(cuda):
         made.transform(cuda.to_device(np.ascontiguousarray(X[:, :11])))
     with pytest.raises(ValueError, match=r"^X: expected 2 dimension\(s\), got shape \(12,\)"):
         made.transform(cuda.to_device(X[0]))
+    with pytest.raises(ValueError, match=r"^X: expected at least one row, got shape \(0, 12\)"):
+        made.free_energy(cuda.to_device(X)[:0])
     X[3, 4] = np.nan
     with pytest.raises(ValueError, match=r"^X: every element must be finite, but it contains NaN"):
         made.transform(cuda.to_device(X))

@@ -93,6 +93,13 @@ void bind_probes(py::module_& m) {
   probes.def("tiles", &ceil_div, py::arg("n"), py::arg("size"));
   probes.def("shared_per_block", [] { return device().shared_per_block; });
   probes.def(
+      "filter_gradient_buffers",
+      [](Index channels, Index size, Index filters, Index filter_size, bool is_double) {
+        return filter_gradient_buffers(
+            {1, channels, size, size, filters, filter_size, filter_size, Boundary::full}, is_double);
+      },
+      py::arg("channels"), py::arg("size"), py::arg("filters"), py::arg("filter_size"), py::arg("is_double"));
+  probes.def(
       "elementwise_plan",
       [](Index n, Index item_bytes, Index past) {
         const auto plan = plan_elementwise(n, item_bytes, past);

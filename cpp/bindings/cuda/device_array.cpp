@@ -6,10 +6,12 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <shared_mutex>
 
 #include "bindings/cuda/bindings.hpp"
 #include "bindings/cuda/dlpack.hpp"
 #include "core/error.hpp"
+#include "cuda/graph.hpp"
 
 namespace thalweg::cuda::bindings {
 namespace {
@@ -286,10 +288,11 @@ struct Export {
   ManagedTensor managed{};
   DeviceArray array;
   std::vector<std::int64_t> shape, strides;
-  std::optional<cudaStream_t> consumer;  // its stream, where that lives as long as the process
+  std::optional<cudaStream_t> consumer;  // its stream, where that can be asked at the end
 };
 
-// The consumer's work may still be under way when it lets go.
+// The consumer's work may still be under way when it lets go: on the stream that it named, whose own affair
+// others are that it used, or we do not know where.
 template <class ManagedTensor>
 void end_export(ManagedTensor* managed) {
   auto* const exported = static_cast<Export<ManagedTensor>*>(managed->context);
@@ -298,6 +301,9 @@ void end_export(ManagedTensor* managed) {
     if (exported->consumer) {
       exported->array.memory->home->wait_for(*exported->consumer);
     } else {
+      std::optional<py::gil_scoped_release> release;
+      if (PyGILState_Check() != 0) release.emplace();
+      const std::shared_lock no_graph(graphs_begun());
       check(cudaDeviceSynchronize());
     }
   } catch (const Error&) {
@@ -342,8 +348,8 @@ py::capsule export_array(const DeviceArray& a, const char* name, std::uint64_t f
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-// DLPack's numbers for streams: None and 1 the default one, 2 the thread's default one, -1 none at all.
-// Returns the stream if it is one of the default ones.
+// DLPack's numbers for streams: None and 1 the default one, 2 that of the thread which asks, -1 none at all.
+// Returns the stream if it is the same one for every thread, and there to the end.
 std::optional<cudaStream_t> let_consumer_wait(const DeviceArray& a,
                                               const std::optional<std::int64_t>& stream) {
   require(!stream || *stream >= -1, "stream: expected None, -1 or a stream's number, got ",
@@ -354,7 +360,7 @@ std::optional<cudaStream_t> let_consumer_wait(const DeviceArray& a,
   const DeviceGuard guard;
   auto* const consumer = reinterpret_cast<cudaStream_t>(static_cast<std::uintptr_t>(number));
   a.memory->home->let_wait(consumer);
-  return number <= 2 ? std::optional(consumer) : std::nullopt;
+  return number == 1 ? std::optional(consumer) : std::nullopt;
 }
 
 py::capsule to_dlpack(const DeviceArray& given, const std::optional<std::int64_t>& stream,

@@ -61,6 +61,7 @@ PYBIND11_MODULE(_cuda, m) {
   m.doc() = "CUDA kernels of thalweg; use them through the thalweg package.";
   m.attr("is_emulated") = thalweg::cuda::is_emulated;
   m.attr("compiler") = THALWEG_COMPILER;
+  py::register_exception<thalweg::cuda::Error>(m, "Error", PyExc_RuntimeError);
   m.def("device_fault", &thalweg::cuda::device_fault);
   m.def("device_properties", &bindings::device_properties);
   m.def("synchronize", &bindings::synchronize);

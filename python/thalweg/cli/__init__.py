@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .arguments import parser
-from .devices import require_device
+from .devices import is_device_error, require_device
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain(_in_words(error), 2)
         except (ValueError, FloatingPointError) as error:
             return _complain(str(error), 2)
+        except RuntimeError as error:
+            if not is_device_error(error):
+                raise
+            return _complain(str(error), 1)
         except MemoryError as error:
             return _complain(f"out of memory ({error})", 2)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import _device
+from .._device import is_device_error as is_device_error
 
 
 def require_device(device: str) -> None:

@@ -266,8 +266,9 @@ class LassoSolver:
         if not is_device_array(alpha):
             weights = self._weights(alpha, n_samples)
             return weights, float(weights.min(initial=np.inf))
-        there = _device.non_negative(alpha, "alpha", self.dtype)
-        return self._to_broadcast(there, n_samples), _device.extent(there).least
+        there = _device.device_operand(alpha, "alpha", dtype=self.dtype)
+        found = _device.refuse_negative(there, "alpha")
+        return self._to_broadcast(there, n_samples), found.least
 
     def _to_broadcast(self, weights: Any, n_samples: int) -> Any:
         """`weights` with two axes, as the kernels take them."""

@@ -412,6 +412,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         rows = self._numbers(X, "X")
         if reset:
             return validate_data(self, on_host(rows), reset=True, dtype=(np.float64, np.float32))
+        if rows.shape[0] == 0:
+            raise ValueError(f"X: expected at least one row, got shape {rows.shape}")
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
