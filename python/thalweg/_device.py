@@ -108,7 +108,7 @@ def non_negative(value: Any, name: str, dtype: Any) -> Any:
 
 
 def refuse_negative(array: Any, name: str) -> Extent:
-    """ValueError unless all elements of the array on the device are finite and >= 0; what they lie between."""
+    """ValueError unless all numbers of the array on the device are finite and >= 0; what they lie between."""
     found = extent(array)
     fault = found.fault or ("a negative number" if found.least < 0 else None)
     if fault:
