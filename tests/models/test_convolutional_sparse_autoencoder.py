@@ -858,8 +858,9 @@ def test_exact_codes_that_stop_early_warn() -> None:
     model = small().fit(noise())
     with pytest.warns(
         ConvergenceWarning, match=r"within transform_max_iter=2 iterations: the worst gap is \d"
-    ):
+    ) as noted:
         model.set_params(transform_max_iter=2, transform_tol=1e-9).transform(noise(), exact=True)
+    assert noted[0].filename == __file__
 
 
 def test_a_state_that_does_not_fit_together_is_refused() -> None:

@@ -433,7 +433,7 @@ class ConvolutionalSparseAutoencoder(TransformerMixin, BaseEstimator):  # type: 
                 f"transform_tol={self.transform_tol:g} was not reached within "
                 f"transform_max_iter={self.transform_max_iter} iterations: the worst gap is {worst:.3g}",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,  # scikit-learn wraps this method
             )
         return codes
 
